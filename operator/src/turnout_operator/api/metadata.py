@@ -1,0 +1,74 @@
+"""The part of `metadata` that Turnout reads, and what every kind has around its spec."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from turnout_operator.api.model import Model
+
+
+class InvalidManifestError(ValueError):
+    """A manifest that is not of its kind; `faults` are pairs of field path and message, all at once."""
+
+    def __init__(self, subject: str, faults: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(f"{subject}: " + "; ".join(f"{path}: {message}" for path, message in faults))
+        self.subject = subject
+        self.faults = faults
+
+
+class ObjectMeta(Model):
+    """Identity and age of an object; everything else in `metadata` is the apiserver's and is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+    name: str = ""
+    namespace: str = "default"
+    generate_name: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Resource(Model):
+    """A whole object: subclasses add `spec` and `status`."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+    api_version: str = "turnout.dev/v1alpha1"
+    kind: str
+    metadata: ObjectMeta
+
+    @classmethod
+    def from_manifest(cls, manifest: dict[str, Any]) -> Self:
+        """The object that `manifest` (decoded YAML or an apiserver's answer) describes.
+
+        Raises InvalidManifestError with every fault; CEL rules are not run here, see `validation`.
+        """
+        try:
+            return cls.model_validate(manifest)
+        except ValidationError as error:
+            found = tuple((field_path(fault["loc"]), fault["msg"]) for fault in error.errors())
+            name = str((manifest.get("metadata") or {}).get("name", ""))
+            raise InvalidManifestError(f"{cls.__name__} {name}".strip(), found) from error
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name)."""
+        return (self.metadata.namespace, self.metadata.name)
+
+    def manifest(self) -> dict[str, Any]:
+        """What was set, as decoded YAML; defaults stay away."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def field_path(location: tuple[str | int, ...]) -> str:
+    """A location as the apiserver writes field paths: `spec.candidates[0].model`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path

@@ -1,0 +1,188 @@
+"""ProviderPool: the endpoints, keys, models and prices of one provider account or one self-hosted service."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from turnout_operator.api.budget import Limit
+from turnout_operator.api.metadata import Resource
+from turnout_operator.api.model import Model, as_set, by_name, listed
+from turnout_operator.api.pooled_model import PooledModel
+from turnout_operator.api.providerpool_status import ProviderPoolStatus
+from turnout_operator.api.references import LocalService, RouteRef, SecretSource
+from turnout_operator.api.types import Count, Duration, Name, ObjectName, Owner, Percent, Region, Url, Weight
+
+
+class Dialect(StrEnum):
+    """The provider's wire format."""
+
+    OPENAI = "OpenAI"
+    ANTHROPIC = "Anthropic"
+    AZURE_OPENAI = "AzureOpenAI"
+    BEDROCK = "Bedrock"
+    GEMINI = "Gemini"
+
+
+class Endpoint(Model):
+    """Where the provider listens: exactly one of `url` and `serviceRef`."""
+
+    name: Name
+    url: Url | None = None
+    """https and public unless `allowInsecure` stands beside it."""
+    service_ref: LocalService | None = None
+    region: Region | None = None
+    weight: Weight = 1
+    allow_insecure: bool = False
+    """Allows http and private addresses for this endpoint."""
+
+
+class PoolBudget(Model):
+    """What all routes together may spend at this pool."""
+
+    limits: Annotated[tuple[Limit, ...], by_name(most=16)] = ()
+
+
+class Reservation(Model):
+    """A share of the pool's capacity that is kept for one route."""
+
+    route_ref: RouteRef
+    percent: Percent
+
+
+class Saturation(Model):
+    """When to warn that the provider's quota will not last."""
+
+    warn_percent: Percent = 80
+    lead_time: Duration | None = None
+
+
+class PoolCapacity(Model):
+    """How the provider's quota is divided."""
+
+    reserved: Annotated[tuple[Reservation, ...], listed(most=32)] = ()
+    saturation: Saturation | None = None
+
+
+class Health(Model):
+    """The breaker of each model of this pool: open means that traffic is stopped."""
+
+    consecutive_failures: Count = 5
+    open_for: Duration = Duration("30s")
+    half_open_probes: Count = 1
+    max_open_for: Duration = Duration("5m")
+
+
+class Retention(StrEnum):
+    """What the provider keeps of prompts and answers."""
+
+    NONE = "None"
+    ABUSE_MONITORING = "AbuseMonitoring"
+    KEPT = "Kept"
+
+
+class PoolDataPolicy(Model):
+    """What the provider does with data; routes filter on it."""
+
+    regions: Annotated[tuple[Region, ...], as_set(most=16)] = ()
+    retention: Retention = Retention.KEPT
+    training: bool = True
+
+
+class OnAbort(StrEnum):
+    """What the provider bills when a stream is cut."""
+
+    STOPS = "Stops"
+    CONTINUES = "Continues"
+
+
+class NamespacesFrom(StrEnum):
+    """Whose routes may use the pool."""
+
+    SAME = "Same"
+    ALL = "All"
+    SELECTOR = "Selector"
+
+
+LabelText = Annotated[str, Field(max_length=63)]
+LabelKey = Annotated[str, Field(max_length=317)]
+
+
+class LabelOperator(StrEnum):
+    """How a label is compared."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class LabelRequirement(Model):
+    """One comparison of a label selector."""
+
+    key: LabelKey
+    operator: LabelOperator
+    values: Annotated[tuple[LabelText, ...], as_set(most=16)] = ()
+
+
+class LabelSelector(Model):
+    """Namespaces by their labels; all parts must hold."""
+
+    match_labels: Annotated[dict[LabelKey, LabelText], Field(max_length=16, default_factory=dict)]
+    match_expressions: Annotated[tuple[LabelRequirement, ...], listed(most=8)] = ()
+
+
+class AllowedNamespaces(Model):
+    """The grant of the pool's owner."""
+
+    from_: Annotated[NamespacesFrom, Field(alias="from")] = NamespacesFrom.SAME
+    selector: LabelSelector | None = None
+
+
+class ScaleTargetRef(Model):
+    """The workload that serves the model."""
+
+    api_version: Annotated[str, Field(strict=True, min_length=1, max_length=128)]
+    kind: Annotated[str, Field(strict=True, min_length=1, max_length=63)]
+    name: ObjectName
+
+
+class Autoscaling(Model):
+    """Self-hosted only: becomes a HorizontalPodAutoscaler."""
+
+    scale_target_ref: ScaleTargetRef
+    min_replicas: Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})] = 1
+    max_replicas: Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    in_flight_per_replica: Count
+    """In flight plus queued, as an AverageValue."""
+    startup: Duration | None = None
+    """How long a new replica takes to serve."""
+
+
+class ProviderPoolSpec(Model):
+    """What can be asked here, at what price, and by whom."""
+
+    owner: Owner | None = None
+    dialect: Dialect = Dialect.OPENAI
+    endpoints: Annotated[tuple[Endpoint, ...], by_name(most=16)] = ()
+    credentials: SecretSource | None = None
+    """The key, put on by Envoy from the Secret; without it requests carry none."""
+    models: Annotated[tuple[PooledModel, ...], by_name(most=64)] = ()
+    budget: PoolBudget = PoolBudget()
+    capacity: PoolCapacity | None = None
+    health: Health = Health()
+    data_policy: PoolDataPolicy = PoolDataPolicy()
+    abort: OnAbort = OnAbort.CONTINUES
+    """Continues unless it is written: then a cut stream is charged in full."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
+    autoscaling: Autoscaling | None = None
+
+
+class ProviderPool(Resource):
+    """A pool and what became of it."""
+
+    kind: Literal["ProviderPool"] = "ProviderPool"
+    spec: ProviderPoolSpec
+    status: ProviderPoolStatus = ProviderPoolStatus()
