@@ -16,6 +16,9 @@ import msgspec
 
 CLUSTER_DOMAIN = "cluster.local"
 
+SHAPE = 1
+"""Of the Envoy cluster that `render.envoy` makes of these facts. Raise it with every change there, or an operator upgrade cuts streams."""
+
 
 class SecretKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One key of one Secret, by name only: its value never enters a Python value of the operator's compiler."""
@@ -72,7 +75,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 def cluster_name(destination: Destination) -> str:
     """``pool/<namespace>/<name>/<endpoint>/<hash>``: equal facts, equal name; Envoy's statistics are told apart by its readable part."""
     facts = msgspec.structs.replace(destination, cluster="")
-    digest = hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()[:12]
+    digest = hashlib.sha256(msgspec.json.encode((SHAPE, facts), order="deterministic")).hexdigest()[:12]
     return f"pool/{destination.pool}/{destination.endpoint}/{digest}"
 
 
