@@ -138,6 +138,8 @@ def build(report: Report) -> Path:
 def _build_all(names: tuple[str, ...], folder: Path, report: Report) -> None:
     go_mods = [MODULES / module / "go.mod" for module in _modules()]
     go = gotool.find_go(cache_root(), gotool.required_version(go_mods), report)
+    for abandoned in folder.parent.glob("*.tmp"):
+        abandoned.unlink()
     report(f"building {', '.join(names)} with {go} into {folder}")
     for binary in BINARIES:
         if binary.name in names:
@@ -217,8 +219,14 @@ def _since(started: float) -> str:
     return f"{time.monotonic() - started:.0f} s"
 
 
-def main() -> int:
-    """Build everything, progress on stderr, the folder on stdout."""
+def main(arguments: list[str]) -> int:
+    """Build everything, progress on stderr, the folder on stdout; with `--where` only print the folder."""
+    if arguments not in ([], ["--where"]):
+        print("usage: binaries.py [--where]", file=sys.stderr)
+        return 2
+    if arguments:
+        print(bin_dir())
+        return 0
     try:
         folder = build(lambda line: print(f"[testbed] {line}", file=sys.stderr, flush=True))
     except (GoBuildError, gotool.GoMissingError) as error:
@@ -229,4 +237,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
