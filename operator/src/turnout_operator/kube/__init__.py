@@ -1,0 +1,1 @@
+"""Shell: everything that talks to the API server. The only importer of `kubernetes`."""

@@ -1,0 +1,50 @@
+"""The cache of watched objects: newest version wins, status changes are no news."""
+
+from typing import Any
+
+from turnout_operator.handlers.cache import Cache
+from turnout_operator.kube.resources import LLM_ROUTES
+
+
+def route(version: int, *, uid: str = "u1", **fields: Any) -> dict[str, Any]:
+    metadata = {
+        "namespace": "support",
+        "name": "answer",
+        "uid": uid,
+        "resourceVersion": str(version),
+        "managedFields": [1],
+    }
+    return {"metadata": metadata, "spec": {"owner": "a"}, **fields}
+
+
+def test_an_older_version_that_arrives_late_is_ignored() -> None:
+    cache = Cache()
+    assert cache.put(LLM_ROUTES, route(5, spec={"owner": "new"}))
+    assert not cache.put(LLM_ROUTES, route(4))
+    kept = cache.get(LLM_ROUTES, "support", "answer")
+    assert kept is not None
+    assert kept["spec"] == {"owner": "new"}
+
+
+def test_a_recreated_object_replaces_the_old_one_whatever_its_version() -> None:
+    cache = Cache()
+    cache.put(LLM_ROUTES, route(5))
+    assert cache.put(LLM_ROUTES, route(4, uid="u2"))
+
+
+def test_a_change_of_status_alone_is_kept_but_is_no_news() -> None:
+    cache = Cache()
+    cache.put(LLM_ROUTES, route(1))
+    assert not cache.put(LLM_ROUTES, route(2, status={"observedGeneration": 1}))
+    kept = cache.get(LLM_ROUTES, "support", "answer")
+    assert kept is not None
+    assert kept["status"] == {"observedGeneration": 1}
+    assert "managedFields" not in kept["metadata"]
+
+
+def test_a_resync_drops_what_is_gone_and_says_whether_it_found_news() -> None:
+    cache = Cache()
+    cache.put(LLM_ROUTES, route(1))
+    assert not cache.reset(LLM_ROUTES, [route(1)])
+    assert cache.reset(LLM_ROUTES, [])
+    assert cache.all(LLM_ROUTES) == ()
