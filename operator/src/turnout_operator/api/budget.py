@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+from turnout_operator.api import spans
 from turnout_operator.api.enums import Enforce, LimitScope, Window
-from turnout_operator.api.model import Model, as_set, by_name, listed
+from turnout_operator.api.model import Blame, Model, Rule, as_set, by_name, listed
 from turnout_operator.api.types import Count, Duration, Few, Money, Name, Subject, TokenCount, Zone
 
 
@@ -33,6 +34,18 @@ class TokenBudget(Model):
 class Amounts(Model):
     """What is counted; at least one stands in every limit."""
 
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.cost) || has(self.requests) || has(self.tokens)",
+            message="nothing is counted: write cost, requests or tokens",
+            blame=Blame.REQUIRED,
+        ),
+        Rule(
+            cel="!has(self.cost) || self.cost.matches('[1-9]')",
+            message='a limit of nothing refuses every request: write an amount above zero such as "0.50"',
+            at=".cost",
+        ),
+    )
     cost: Money | None = None
     """US dollars."""
     requests: Count | None = None
@@ -54,6 +67,56 @@ class Plan(Amounts):
 class Limit(Amounts):
     """One account for each subject and window; it is keyed by name and outlives the route."""
 
+    cel_rules = (
+        *Amounts.cel_rules,
+        Rule(
+            cel="self.scope in ['Request', 'Run'] || has(self.window)",
+            message="a limit over many requests needs a window: write Minute, Hour, Day or Month",
+            at=".window",
+            blame=Blame.REQUIRED,
+        ),
+        Rule(
+            cel="!(self.scope in ['Request', 'Run']) || !has(self.window)",
+            message="a Request or Run limit ends with the request or the run: leave the window out",
+            at=".window",
+            blame=Blame.FORBIDDEN,
+        ),
+        Rule(
+            cel="!has(self.timeZone) || has(self.window)",
+            message="a time zone says when a window begins, and there is no window: leave timeZone out",
+            at=".timeZone",
+            blame=Blame.FORBIDDEN,
+        ),
+        Rule(
+            cel="self.scope != 'Request' || !has(self.requests)",
+            message="one request is always one request: count cost or tokens",
+            at=".requests",
+            blame=Blame.FORBIDDEN,
+        ),
+        Rule(
+            cel="!has(self.share) || self.scope in ['User', 'Tenant', 'Route']",
+            message="only User, Tenant and Route limits can be shared by routes: leave share out",
+            at=".share",
+            blame=Blame.FORBIDDEN,
+        ),
+        Rule(
+            cel="(has(self.enforce) && self.enforce == 'Soft') == has(self.allowance)",
+            message="allowance is what one sidecar may spend without a lease: write it with enforce: Soft, and only there",
+            at=".allowance",
+        ),
+        Rule(
+            cel="!has(self.overrides) || self.scope in ['User', 'Tenant']",
+            message="overrides name users or tenants: leave them out of other limits",
+            at=".overrides",
+            blame=Blame.FORBIDDEN,
+        ),
+        Rule(
+            cel="!has(self.plans) || self.scope in ['User', 'Tenant']",
+            message="plans are of users or tenants: leave them out of other limits",
+            at=".plans",
+            blame=Blame.FORBIDDEN,
+        ),
+    )
     name: Name
     scope: LimitScope
     window: Window | None = None
@@ -79,6 +142,7 @@ class WhenRunExceeded(StrEnum):
 class AgentRunBudget(Model):
     """Bounds on one agent run, told apart by `identity.run`."""
 
+    cel_rules = (spans.positive("maxDuration"),)
     max_steps: Count | None = None
     max_model_calls: Count | None = None
     max_tool_calls: Count | None = None
@@ -91,6 +155,14 @@ class AgentRunBudget(Model):
 class Budget(Model):
     """Token bounds of each request and the limits that its cost is admitted against."""
 
+    cel_rules = (
+        Rule(
+            cel="!has(self.limits) || self.limits.all(l, l.scope != 'Pool')",
+            message="a Pool limit belongs to the ProviderPool: write it in its spec.budget.limits",
+            at=".limits",
+            blame=Blame.FORBIDDEN,
+        ),
+    )
     tokens: TokenBudget | None = None
     max_judge_calls: Few = 0
     """Model calls that judge an answer, per request."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from turnout_operator.api.model import Model, as_set
+from turnout_operator.api.model import Model, Rule, as_set
 from turnout_operator.api.types import Decimal, Duration, Percent, Text, TokenCount
 
 
@@ -83,6 +83,12 @@ class EmbeddingCache(Model):
 class Cache(Model):
     """A decision is required: at least one entry, or `none`."""
 
+    cel_rules = (
+        Rule(
+            cel="has(self.none) != (has(self.prompt) || has(self.response) || has(self.semantic) || has(self.embedding))",
+            message="a cache decision is what is cached, or none with a reason: write entries, or none, not both and not neither",
+        ),
+    )
     none: NoCache | None = None
     prompt: PromptCache | None = None
     response: ResponseCache | None = None

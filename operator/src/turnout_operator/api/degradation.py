@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from turnout_operator.api.enums import FaultClass
-from turnout_operator.api.model import Model, as_set, listed
+from turnout_operator.api.model import Blame, Model, Rule, as_set, exactly_one, listed
 from turnout_operator.api.references import CandidateRef
 from turnout_operator.api.types import Duration, ErrorStatus, Name, Text, TokenCount
 
@@ -50,6 +50,7 @@ class Respond(Model):
 class Step(Model):
     """Exactly one of these."""
 
+    cel_rules = (exactly_one("candidate", "cachedResponse", "trimContext", "partial", "approval", "queue", "respond"),)
     candidate: CandidateRef | None = None
     cached_response: CachedResponse | None = None
     trim_context: TrimContext | None = None
@@ -67,6 +68,24 @@ class Step(Model):
 class DegradationPath(Model):
     """For these fault classes, these steps in order; the last one is terminal."""
 
+    cel_rules = (
+        Rule(
+            cel=(
+                "has(self.steps) && size(self.steps) > 0 && "
+                "(has(self.steps[size(self.steps) - 1].respond) || has(self.steps[size(self.steps) - 1].queue))"
+            ),
+            message=(
+                "the path does not end: let its last step be one that always works, "
+                "for example {respond: {status: 503}}, or a queue"
+            ),
+            at=".steps",
+        ),
+        Rule(
+            cel="!has(self.steps) || self.steps.filter(s, has(s.respond)).size() <= 1",
+            message="nothing follows a respond step: let only the last step be respond",
+            at=".steps",
+        ),
+    )
     faults: Annotated[tuple[FaultClass, ...], as_set(most=5, least=1)]
     steps: Annotated[tuple[Step, ...], listed(most=8)] = ()
 
@@ -74,4 +93,13 @@ class DegradationPath(Model):
 class Degradation(Model):
     """Each of the five fault classes stands in exactly one path."""
 
+    cel_rules = tuple(
+        Rule(
+            cel=f"!has(self.paths) || self.paths.filter(p, '{fault}' in p.faults).size() <= 1",
+            message=f"{fault} stands in more than one path: name it in exactly one",
+            at=".paths",
+            blame=Blame.DUPLICATE,
+        )
+        for fault in FaultClass
+    )
     paths: Annotated[tuple[DegradationPath, ...], listed(most=5)] = ()

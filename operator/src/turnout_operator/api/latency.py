@@ -5,13 +5,35 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from turnout_operator.api.model import Model, as_set
+from turnout_operator.api import spans
+from turnout_operator.api.model import Model, Rule, as_set
 from turnout_operator.api.types import Attempts, Count, Duration, Percent
+
+
+def _in_order(lower: str, upper: str) -> Rule:
+    return Rule(
+        cel=spans.compared(f"self.{lower}", "<=", f"self.{upper}"),
+        message=f"{lower} is above {upper}: write the targets in order, p50 <= p95 <= p99 <= deadline",
+        message_cel=(
+            f"'{lower} ' + self.{lower} + ' is above {upper} ' + self.{upper} + "
+            "': write the targets in order, p50 <= p95 <= p99 <= deadline'"
+        ),
+        at=f".{lower}",
+    )
 
 
 class Targets(Model):
     """Percentiles to aim for, in order, and the deadline that ends the wait."""
 
+    cel_rules = (
+        _in_order("p50", "p95"),
+        _in_order("p50", "p99"),
+        _in_order("p95", "p99"),
+        _in_order("p50", "deadline"),
+        _in_order("p95", "deadline"),
+        _in_order("p99", "deadline"),
+        spans.positive("deadline"),
+    )
     p50: Duration | None = None
     p95: Duration | None = None
     p99: Duration | None = None
@@ -21,6 +43,18 @@ class Targets(Model):
 class Latency(Model):
     """The latency budget of a route."""
 
+    cel_rules = (
+        Rule(
+            cel=spans.compared("self.timeToFirstToken.deadline", "<=", "self.total.deadline"),
+            message="the first-token deadline is above the total deadline and would never act",
+            message_cel=(
+                "'the first-token deadline ' + self.timeToFirstToken.deadline + ' is above the total deadline ' + "
+                "self.total.deadline + ' and would never act'"
+            ),
+            at=".timeToFirstToken.deadline",
+        ),
+        spans.positive("stall"),
+    )
     time_to_first_token: Targets | None = None
     """Of a streaming attempt; needed by Interactive routes."""
     total: Targets | None = None
@@ -49,6 +83,13 @@ class Jitter(StrEnum):
 class Backoff(Model):
     """Waits between attempts at one candidate: doubled from `base`, at most `max`."""
 
+    cel_rules = (
+        Rule(
+            cel=spans.compared("self.base", "<=", "self.max"),
+            message="backoff.base is above backoff.max: write base <= max",
+            at=".base",
+        ),
+    )
     base: Duration = Duration("100ms")
     max: Duration = Duration("2s")
     jitter: Jitter = Jitter.FULL
@@ -81,6 +122,14 @@ EVERY_RETRY_CAUSE = tuple(RetryCause)
 class AttemptBounds(Model):
     """Bounds over the whole chain: retries, fallbacks, escalations, repairs and hedges together."""
 
+    cel_rules = (
+        Rule(
+            cel="!has(self.max) || !has(self.maxPerCandidate) || self.maxPerCandidate <= self.max",
+            message="maxPerCandidate is above max: one candidate cannot have more attempts than the whole chain",
+            at=".maxPerCandidate",
+        ),
+        spans.positive("deadline"),
+    )
     max: Attempts | None = None
     max_per_candidate: Attempts | None = None
     """At most `max`, which it is unless it is written."""

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from turnout_operator.api.budget import Budget
 from turnout_operator.api.caching import Cache
+from turnout_operator.api.coherence import ROUTE_COHERENCE
 from turnout_operator.api.degradation import Degradation
 from turnout_operator.api.enums import Api, Risk, Workload
 from turnout_operator.api.latency import AttemptBounds, Latency
+from turnout_operator.api.law import ROUTE_LAW
 from turnout_operator.api.llmroute_status import LLMRouteStatus
 from turnout_operator.api.matching import AttachTo, DataPolicy, Identity, Match
 from turnout_operator.api.metadata import Resource
@@ -27,6 +29,7 @@ Version = Annotated[str, Field(strict=True, min_length=1, max_length=128)]
 class LLMRouteSpec(Model):
     """The contract: who owns it, what it may spend, how long it may take, how it degrades, how that is rehearsed."""
 
+    cel_rules = (*ROUTE_LAW, *ROUTE_COHERENCE)
     owner: Owner | None = None
     """Who answers for the route."""
     feature: Name | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from turnout_operator.api.model import Model, as_set, by_name
+from turnout_operator.api.model import Model, Rule, as_set, by_name, exactly_one
 from turnout_operator.api.references import GatewayRef
 from turnout_operator.api.types import ClaimName, HeaderName, HeaderValue, ModelName, Name, Region
 
@@ -16,6 +16,7 @@ class Sidecars(Model):
 class AttachTo(Model):
     """The door a route serves at: exactly one of `sidecars` (the default) and `gateway`."""
 
+    cel_rules = (exactly_one("sidecars", "gateway"),)
     sidecars: Sidecars | None = None
     gateway: GatewayRef | None = None
 
@@ -30,6 +31,12 @@ class HeaderMatch(Model):
 class Match(Model):
     """A request matches when it names one of `models` (if any stand here) and carries every header."""
 
+    cel_rules = (
+        Rule(
+            cel="(has(self.models) && size(self.models) > 0) || (has(self.headers) && size(self.headers) > 0)",
+            message="a match without models and headers would take every request: write models or headers",
+        ),
+    )
     models: Annotated[tuple[ModelName, ...], as_set(most=32)] = ()
     headers: Annotated[tuple[HeaderMatch, ...], by_name(most=8)] = ()
 
@@ -60,6 +67,7 @@ class IdentitySource(Model):
     Headers are believed only from a trusted party: in a pod, from the application over loopback.
     """
 
+    cel_rules = (exactly_one("header", "claim", "serviceAccount", "apiKey"),)
     header: HeaderSource | None = None
     claim: ClaimSource | None = None
     service_account: ServiceAccountSource | None = None

@@ -36,6 +36,12 @@ class Rule:
     message_cel: str | None = None
 
 
+def exactly_one(*fields: str) -> Rule:
+    """A union: one of `fields` and no second."""
+    counted = ", ".join(f"has(self.{field})" for field in fields)
+    return Rule(cel=f"[{counted}].filter(set, set).size() == 1", message=f"write exactly one of {', '.join(fields)}")
+
+
 class Model(BaseModel):
     """A frozen part of a manifest; unknown fields are refused."""
 

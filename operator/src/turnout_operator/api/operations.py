@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
+from turnout_operator.api import spans
 from turnout_operator.api.model import Model, listed
 from turnout_operator.api.references import ConfigMapSource
 from turnout_operator.api.types import Count, Date, Decimal, Duration, Money, Owner, Percent, Text, TokenCount
@@ -54,6 +55,7 @@ class Load(Model):
 class Batch(Model):
     """Bounds of items that are run later."""
 
+    cel_rules = (spans.positive("deadline"),)
     deadline: Duration
     max_item_cost: Money
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from turnout_operator.api.model import Model, as_set, by_name
+from turnout_operator.api.model import Model, Rule, as_set, by_name
 from turnout_operator.api.references import ConfigMapSource
 from turnout_operator.api.types import Count, Duration, Expression, Few, Name, Weight
 
@@ -23,6 +23,18 @@ class OutputCheck(StrEnum):
 class Output(Model):
     """Checks on answers and how often one may be repaired."""
 
+    cel_rules = (
+        Rule(
+            cel="(has(self.checks) && 'Schema' in self.checks) == has(self.schema)",
+            message="a schema and the check Schema go together: write both, or neither",
+            at=".schema",
+        ),
+        Rule(
+            cel="!has(self.maxRepairs) || self.maxRepairs == 0 || (has(self.checks) && size(self.checks) > 0)",
+            message="a repair follows a failed check, and there are no checks: write checks, or leave maxRepairs out",
+            at=".maxRepairs",
+        ),
+    )
     schema_: Annotated[ConfigMapSource | None, Field(alias="schema")] = None
     """The JSON schema that `checks: [Schema]` holds answers against."""
     checks: Annotated[tuple[OutputCheck, ...], as_set(most=3)] = ()
@@ -63,6 +75,13 @@ class Priority(Model):
 class WaitingQueue(Model):
     """Where requests above the bounds wait, and how long."""
 
+    cel_rules = (
+        Rule(
+            cel="!has(self.priorities) || self.priorities.filter(p, !has(p.when)).size() <= 1",
+            message="two priorities without `when` both take all requests: let at most one stand without",
+            at=".priorities",
+        ),
+    )
     max_depth: Count
     max_wait: Duration
     priorities: Annotated[tuple[Priority, ...], by_name(most=8)] = ()

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from turnout_operator.api.enums import Risk
-from turnout_operator.api.model import Model, as_set, by_name, listed
+from turnout_operator.api.model import Blame, Model, Rule, as_set, by_name, listed
 from turnout_operator.api.types import ModelName, Name, Percent, Price, TokenCount, TokenRate
 
 
@@ -88,6 +88,27 @@ class ModelCapacity(Model):
 class PooledModel(Model):
     """A model under the name that the provider knows it by."""
 
+    cel_rules = (
+        Rule(
+            cel=(
+                "!has(self.contextWindow) || !has(self.maxOutputTokens) || self.maxOutputTokens <= self.contextWindow"
+            ),
+            message="maxOutputTokens is above contextWindow: the output is a part of the context",
+            at=".maxOutputTokens",
+        ),
+        Rule(
+            cel="!has(self.pricing) || has(self.pricing.input)",
+            message='a price list without the price of input: write pricing.input, "0" where it is free',
+            at=".pricing.input",
+            blame=Blame.REQUIRED,
+        ),
+        Rule(
+            cel="!has(self.pricing) || has(self.pricing.output) || (has(self.class) && self.class == 'Embedding')",
+            message='a price list without the price of output: write pricing.output, "0" where it is free',
+            at=".pricing.output",
+            blame=Blame.REQUIRED,
+        ),
+    )
     name: ModelName
     class_: Annotated[ModelClass | None, Field(alias="class")] = None
     context_window: TokenCount | None = None

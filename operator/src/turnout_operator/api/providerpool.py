@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from turnout_operator.api import spans
 from turnout_operator.api.budget import Limit
+from turnout_operator.api.law import demand
 from turnout_operator.api.metadata import Resource
-from turnout_operator.api.model import Model, as_set, by_name, listed
+from turnout_operator.api.model import Blame, Model, Rule, as_set, by_name, exactly_one, listed
 from turnout_operator.api.pooled_model import PooledModel
 from turnout_operator.api.providerpool_status import ProviderPoolStatus
 from turnout_operator.api.references import LocalService, RouteRef, SecretSource
@@ -26,9 +28,39 @@ class Dialect(StrEnum):
     GEMINI = "Gemini"
 
 
+_INSECURE_ALLOWED = "(has(self.allowInsecure) && self.allowInsecure)"
+_PRIVATE_HOST = (
+    "^https?://("
+    "[0-9]+|0[xX][0-9a-fA-F.xX]+|"  # an address written as one number
+    "(0|10|127|169[.]254|192[.]168|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[789][0-9]|1[01][0-9]|12[0-7]))[.][0-9.]+|"
+    "[^a-zA-Z0-9].*|"  # IPv6 literals: no provider is known by one
+    "[^./:]+|"  # a single label: a Service of the same namespace
+    "[^/:]+[.](local|localhost|internal|svc|lan)"
+    ")[.]?(:[0-9]+)?(/|$)"
+)
+"""Hosts that a public provider never has; RE2, read by the apiserver and by `turnout check`. Names that resolve to such an address are
+not seen here."""
+
+
 class Endpoint(Model):
     """Where the provider listens: exactly one of `url` and `serviceRef`."""
 
+    cel_rules = (
+        exactly_one("url", "serviceRef"),
+        Rule(
+            cel=f"!has(self.url) || {_INSECURE_ALLOWED} || self.url.startsWith('https://')",
+            message="the url is not https, so the key and the prompts travel in the clear: write https, or allowInsecure: true",
+            at=".url",
+        ),
+        Rule(
+            cel=f"!has(self.url) || {_INSECURE_ALLOWED} || !self.url.matches('{_PRIVATE_HOST}')",
+            message=(
+                "the url points into a private network: use serviceRef for a Service of the cluster, "
+                "or write allowInsecure: true"
+            ),
+            at=".url",
+        ),
+    )
     name: Name
     url: Url | None = None
     """https and public unless `allowInsecure` stands beside it."""
@@ -42,6 +74,13 @@ class Endpoint(Model):
 class PoolBudget(Model):
     """What all routes together may spend at this pool."""
 
+    cel_rules = (
+        Rule(
+            cel="!has(self.limits) || self.limits.all(l, l.scope == 'Pool')",
+            message="limits of a pool have scope Pool: write limits for requests, tenants, users and runs in the LLMRoute",
+            at=".limits",
+        ),
+    )
     limits: Annotated[tuple[Limit, ...], by_name(most=16)] = ()
 
 
@@ -62,6 +101,19 @@ class Saturation(Model):
 class PoolCapacity(Model):
     """How the provider's quota is divided."""
 
+    cel_rules = (
+        Rule(
+            cel=(
+                "!has(self.reserved) || self.reserved.all(r, self.reserved.filter(o, "
+                "o.routeRef.name == r.routeRef.name && "
+                "(has(o.routeRef.__namespace__) ? o.routeRef.__namespace__ : '') == "
+                "(has(r.routeRef.__namespace__) ? r.routeRef.__namespace__ : '')).size() == 1)"
+            ),
+            message="two reservations for one route: write one",
+            at=".reserved",
+            blame=Blame.DUPLICATE,
+        ),
+    )
     reserved: Annotated[tuple[Reservation, ...], listed(most=32)] = ()
     saturation: Saturation | None = None
 
@@ -69,6 +121,14 @@ class PoolCapacity(Model):
 class Health(Model):
     """The breaker of each model of this pool: open means that traffic is stopped."""
 
+    cel_rules = (
+        spans.positive("openFor"),
+        Rule(
+            cel=spans.compared("self.openFor", "<=", "self.maxOpenFor"),
+            message="openFor is above maxOpenFor: write openFor <= maxOpenFor",
+            at=".openFor",
+        ),
+    )
     consecutive_failures: Count = 5
     open_for: Duration = Duration("30s")
     half_open_probes: Count = 1
@@ -122,6 +182,13 @@ class LabelOperator(StrEnum):
 class LabelRequirement(Model):
     """One comparison of a label selector."""
 
+    cel_rules = (
+        Rule(
+            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            message="In and NotIn need values, Exists and DoesNotExist have none",
+            at=".values",
+        ),
+    )
     key: LabelKey
     operator: LabelOperator
     values: Annotated[tuple[LabelText, ...], as_set(most=16)] = ()
@@ -137,6 +204,13 @@ class LabelSelector(Model):
 class AllowedNamespaces(Model):
     """The grant of the pool's owner."""
 
+    cel_rules = (
+        Rule(
+            cel="(has(self.from) && self.from == 'Selector') == has(self.selector)",
+            message="a selector and from: Selector go together: write both, or neither",
+            at=".selector",
+        ),
+    )
     from_: Annotated[NamespacesFrom, Field(alias="from")] = NamespacesFrom.SAME
     selector: LabelSelector | None = None
 
@@ -152,6 +226,13 @@ class ScaleTargetRef(Model):
 class Autoscaling(Model):
     """Self-hosted only: becomes a HorizontalPodAutoscaler."""
 
+    cel_rules = (
+        Rule(
+            cel="!has(self.minReplicas) || self.minReplicas <= self.maxReplicas",
+            message="minReplicas is above maxReplicas",
+            at=".minReplicas",
+        ),
+    )
     scale_target_ref: ScaleTargetRef
     min_replicas: Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})] = 1
     max_replicas: Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})]
@@ -164,6 +245,22 @@ class Autoscaling(Model):
 class ProviderPoolSpec(Model):
     """What can be asked here, at what price, and by whom."""
 
+    cel_rules = (
+        demand(
+            ".owner", "has(self.owner)", "no owner: write who answers for this pool, for example owner: team-platform"
+        ),
+        demand(
+            ".endpoints",
+            "has(self.endpoints) && size(self.endpoints) > 0",
+            'no endpoints: write at least one, for example {name: eu, url: "https://eu.api.openai.com/v1"}',
+        ),
+        demand(
+            ".models",
+            "has(self.models) && size(self.models) > 0",
+            "no models: write at least one with its price, "
+            'for example {name: gpt-5-mini, pricing: {input: "0.25", output: "2.00"}}',
+        ),
+    )
     owner: Owner | None = None
     dialect: Dialect = Dialect.OPENAI
     endpoints: Annotated[tuple[Endpoint, ...], by_name(most=16)] = ()

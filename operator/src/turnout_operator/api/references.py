@@ -20,6 +20,12 @@ class RouteRef(Model):
     namespace: Namespace | None = None
 
 
+class OwnRouteRef(Model):
+    """An LLMRoute of the same namespace."""
+
+    name: Name
+
+
 class GatewayRef(Model):
     """A shared gateway Deployment of the same sidecar."""
 

@@ -6,14 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
+from turnout_operator.api import spans
 from turnout_operator.api.enums import DrillFault
-from turnout_operator.api.model import Model, as_set, listed
+from turnout_operator.api.model import Blame, Model, Rule, as_set, listed
 from turnout_operator.api.types import CronSchedule, Duration, LocalTime, Money, Percent, Zone
 
 
 class TimeSpan(Model):
     """From a wall-clock time, for a duration; UTC unless a zone is written."""
 
+    cel_rules = (spans.positive("duration"),)
     start: LocalTime
     duration: Duration
     time_zone: Zone | None = None
@@ -22,16 +24,39 @@ class TimeSpan(Model):
 class LiveDrills(Model):
     """Whether drills may touch real traffic, and at most which share."""
 
+    cel_rules = (
+        Rule(
+            cel="!has(self.allowed) || !self.allowed || (has(self.maxPercent) && self.maxPercent > 0)",
+            message="live drills are allowed for no request at all: write the largest share in maxPercent, for example 5",
+            at=".maxPercent",
+            blame=Blame.REQUIRED,
+        ),
+    )
     allowed: bool = False
     max_percent: Percent = 0
 
 
+LONGEST_FAULT = "15m"
+"""No fault may outlast this, whoever forgets it."""
 HistoryLimit = Annotated[int, Field(strict=True, ge=0, le=100, json_schema_extra={"format": "int32"})]
 
 
 class Drills(Model):
     """A path that is never rehearsed is not a path: stamps FallbackDrills as a CronJob stamps Jobs."""
 
+    cel_rules = (
+        Rule(
+            cel=spans.within("self.faultDuration", most=LONGEST_FAULT),
+            message=f"faultDuration must be above zero and at most {LONGEST_FAULT}",
+            at=".faultDuration",
+        ),
+        spans.positive("maxAge"),
+        Rule(
+            cel="!has(self.maxCost) || self.maxCost.matches('[1-9]')",
+            message='a drill that may spend nothing sends no probe: write an amount above zero such as "0.50"',
+            at=".maxCost",
+        ),
+    )
     schedule: CronSchedule | None = None
     time_zone: Zone | None = None
     """UTC unless it is written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
+from turnout_operator.api import spans
 from turnout_operator.api.model import Model, as_set, by_name
 from turnout_operator.api.references import CandidateRef, ConfigMapSource, PoolRef
 from turnout_operator.api.types import Duration, Expression, Few, ModelName, Name, Percent
@@ -52,6 +53,7 @@ class Cascade(Model):
 class Hedge(Model):
     """Ask a second candidate when the first token is late, for at most a share of requests."""
 
+    cel_rules = (spans.positive("after"),)
     after: Duration
     max_share_percent: Percent
 
