@@ -36,6 +36,21 @@ spec:
   maxReplicas: 5
   metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
 """
+KIND = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: owners.testbed.turnout.dev}
+spec:
+  group: testbed.turnout.dev
+  scope: Namespaced
+  names: {kind: Owner, plural: owners}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+"""
+OWNER = """
+apiVersion: testbed.turnout.dev/v1
+kind: Owner
+metadata: {name: owner}
+"""
 
 
 def get(control_plane: ControlPlane, *args: str) -> Any:
@@ -112,6 +127,26 @@ def test_deleting_an_owner_collects_what_it_owns_and_nothing_else(
     core.delete_namespaced_config_map("owner", namespace)
     waiting.until(lambda: "owned" not in remaining(), what="the collection of the owned ConfigMap", within=60)
     assert "free" in remaining()
+
+
+def test_a_restarted_controller_manager_collects_below_a_kind_added_before(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    control_plane.kubectl("apply", "-f", "-", input=KIND)
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/owners.testbed.turnout.dev")
+    control_plane.restart_controller_manager()
+    control_plane.kubectl("-n", namespace, "apply", "-f", "-", input=OWNER)
+    uid = get(control_plane, "-n", namespace, "owner", "owner")["metadata"]["uid"]
+    reference = {"apiVersion": "testbed.turnout.dev/v1", "kind": "Owner", "name": "owner", "uid": uid}
+    owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": [reference]}}
+    control_plane.kubectl("-n", namespace, "apply", "-f", "-", input=json.dumps(owned))
+    control_plane.kubectl("-n", namespace, "delete", "owner", "owner")
+    waiting.until(
+        lambda: control_plane.kubectl("-n", namespace, "get", "configmap", "owned", check=False).returncode != 0,
+        what="the collection of the owned ConfigMap",
+        within=25,  # less than the collector's own period, which is what the restart is to spare
+    )
+    control_plane.kubectl("delete", "crd", "owners.testbed.turnout.dev", "--wait=false")
 
 
 def test_data_and_controllers_survive_a_killed_apiserver(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import platform
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 if __package__ in (None, ""):  # run as a file, before the package is installed
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -44,6 +46,7 @@ _KUBERNETES_STAMP = tuple(
     )
 )
 _HEARTBEAT_SECONDS = 30
+_DOWNLOAD_PAUSES = (2, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,27 +154,47 @@ def _build_one(binary: Binary, go: Path, folder: Path, report: Report) -> None:
     # The process id: a compiler whose parent was killed goes on, and must not write into a later run's file.
     staging = folder.parent / f"{binary.name}.{os.getpid()}.tmp"
     log = folder.parent / f"{binary.name}.log"
-    command = [str(go), "build", *binary.build_flags, "-o", str(staging), binary.package]
     report(f"{binary.name}: building")
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=MODULES / binary.module,
-            env=_go_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-        try:
-            _await_with_heartbeat(process, lambda: report(f"{binary.name}: still building, {_since(started)}"))
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    if process.returncode != 0:
+        _download(binary, go, output, report)
+        command = [str(go), "build", *binary.build_flags, "-o", str(staging), binary.package]
+        status = _run(command, binary, output, lambda: report(f"{binary.name}: still building, {_since(started)}"))
+    if status != 0:
         raise GoBuildError(f"{binary.name}: `go build` failed ({log}):\n{log.read_text()[-2000:]}")
     staging.rename(folder / binary.name)
     report(f"{binary.name}: built in {_since(started)}")
+
+
+def _download(binary: Binary, go: Path, output: TextIO, report: Report) -> None:
+    """Fetch the modules before compiling, and more than once: a proxy's hiccup must not cost a build of minutes.
+
+    What still fails after the last try is said by the build itself.
+    """
+    command = [str(go), "list", "-deps", "-mod=readonly", "-f={{.Module}}", binary.package]
+    for pause in _DOWNLOAD_PAUSES:
+        beat = functools.partial(report, f"{binary.name}: still downloading modules")
+        if _run(command, binary, output, beat) == 0:
+            return
+        report(f"{binary.name}: downloading modules failed, again in {pause} s")
+        time.sleep(pause)
+
+
+def _run(command: list[str], binary: Binary, output: TextIO, beat: Callable[[], None]) -> int:
+    process = subprocess.Popen(
+        command,
+        cwd=MODULES / binary.module,
+        env=_go_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+    try:
+        _await_with_heartbeat(process, beat)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    return process.returncode
 
 
 def _await_with_heartbeat(process: subprocess.Popen[bytes], beat: Callable[[], None]) -> None:
