@@ -11,6 +11,10 @@ from turnout_sidecar.policy.codec import RouteRefused
 from turnout_sidecar.policy.units import Millis, NanoUSD
 
 WIRE = 1
+ACCOUNT_MAX = 544
+"""Bytes of an account with its subject: namespace 63, kind and name 260, limit 63, subject 128, and the slashes."""
+EPOCH_MAX = 64
+"""Characters of an epoch, of [A-Za-z0-9-]: it names the file of its write-ahead record."""
 
 
 class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,13 +31,20 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     """Given back for good: never spent again by this epoch."""
     wants: NanoUSD
     """How much more it could use now; not cumulative, 0 for none."""
+    need: NanoUSD = NanoUSD(0)
+    """The dearest single attempt it saw lately: a grant below this serves nobody."""
+    urgent: bool = False
+    """An attempt was refused for lack of it since the last report; otherwise `wants` is foresight."""
 
 
 class EpochReport(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     accounts: tuple[AccountReport, ...]
     final: bool = False
-    """Nothing more will ever be spent by this epoch: what was granted, less what was spent, comes back."""
+    """Nothing more will ever be spent by this epoch: what was granted to the accounts named here, less what was spent, comes back."""
+    complete: bool = False
+    """Of a final report: accounts that it does not name spent nothing. False where a record was unreadable or had no room: what
+    is not named then counts as spent in full."""
 
 
 class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,16 +118,22 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     window: str
     window_ends: int
-    """Unix milliseconds"""
+    """Unix milliseconds, for people and for `retry-after`"""
+    window_remaining: Millis
+    """From receipt to the window's end by the ledger's clock: sidecars need no clock of their own that agrees with anybody's."""
     granted: NanoUSD
     """cumulative for (epoch, account, window)"""
     recall: NanoUSD
-    """how much of what is free the ledger would like returned now; 0 for none"""
+    """how much of what is free the ledger would like returned on top of `returned`; 0 for none"""
     limit: NanoUSD
     settled: NanoUSD
     """what is spent for good over all sidecars, as the ledger knows it"""
     exhausted: bool
     """settled has reached the limit, or what is left cannot be had until the window ends"""
+    returned: NanoUSD = NanoUSD(0)
+    """what the ledger knows this epoch to have returned: with `recall` it makes a doubled answer harmless"""
+    spent: NanoUSD = NanoUSD(0)
+    """this epoch's part of `settled`"""
 
 
 class DrillOrder(msgspec.Struct, frozen=True, kw_only=True):
