@@ -6,37 +6,17 @@ minute by the token's hash; a token itself is never kept, logged or compared.
 
 import hashlib
 import threading
-from dataclasses import dataclass
 from time import monotonic
 
+from turnout_operator.identity import Identity, ReviewUnavailable, TokenRefused
 from turnout_operator.kube.client import ApiError, Client, Unreachable
 from turnout_operator.kube.resources import TOKEN_REVIEWS
+
+__all__ = ["AUDIENCE", "Identity", "ReviewUnavailable", "TokenRefused", "TokenReviewer"]
 
 AUDIENCE = "turnout"
 _REMEMBER = 60.0
 _MOST_REMEMBERED = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """A sidecar. `key` names it everywhere; without a pod binding (tests, tools) the account stands for it."""
-
-    namespace: str
-    service_account: str
-    pod: str = ""
-    pod_uid: str = ""
-
-    @property
-    def key(self) -> str:
-        return f"{self.namespace}/{self.pod_uid or self.service_account}"
-
-
-class TokenRefused(Exception):  # noqa: N818
-    """The API server does not vouch for this token; the message says why and what to present instead."""
-
-
-class ReviewUnavailable(Exception):  # noqa: N818
-    """The API server could not be asked; try again."""
 
 
 class TokenReviewer:
