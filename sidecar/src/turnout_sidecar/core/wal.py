@@ -1,0 +1,225 @@
+"""The write-ahead record: what an epoch's leases were at the moment its process died, for the process that comes after it.
+
+Rules
+- One file an epoch, locked by the process that lives it. A record is written before the attempt it covers may start.
+- The file is mapped, so a SIGKILL loses nothing: the pages belong to the kernel. A lost node loses the volume as well, and
+  then the leases stay granted to an epoch that never reports again: stranded, never spent twice.
+- Every page is allocated before it is mapped: a full disk is an error at a known place and not a SIGBUS at any place.
+- What cannot be read counts as spent in full: such an account is left out of a report that does not claim to be complete.
+- Without a record the sidecar runs; it only cannot give back what a crashed life held.
+
+A slot: granted, spent, held, returned, check; then the key's length and CRC, then the key (account, NUL, window).
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from turnout_sidecar.policy.report import ACCOUNT_MAX, EPOCH_MAX, AccountReport, EpochReport
+from turnout_sidecar.policy.units import NanoUSD
+
+_MAGIC = b"TURNOUT1"
+_SUFFIX = ".epoch"
+_HEADER = struct.Struct("<8sIB")  # magic, slots, room for every lease
+_COUNTERS = struct.Struct("<qqqqQ")
+_KEY = struct.Struct("<HI")
+_SLOT = 640
+_FIRST = _SLOT  # the header has a slot's room to itself
+_SLOTS = 256
+_MOST_SLOTS = 65_536
+_KEY_AT = _COUNTERS.size
+_NAME_AT = _KEY_AT + _KEY.size
+_NAME_MAX = _SLOT - _NAME_AT
+_MASK = 2**64 - 1
+
+
+class RecordUnavailable(Exception):  # noqa: N818 - a state of the volume
+    """No record can be kept here. The message says where, why, and what it costs."""
+
+
+class Replay(NamedTuple):
+    """Earlier epochs as their records tell them, and the words for what could not be read."""
+
+    epochs: tuple[EpochReport, ...]
+    unreadable: tuple[str, ...]
+
+
+class WriteAheadRecord:
+    """The record of this life; `Book` writes it under its lock. Open with `WriteAheadRecord.open`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._file = descriptor
+        self._slots = _SLOTS
+        self._map = mmap.mmap(descriptor, _FIRST + _SLOTS * _SLOT)
+        self._vacant = list(range(_SLOTS - 1, -1, -1))
+        self._pack = _COUNTERS.pack_into
+        _HEADER.pack_into(self._map, 0, _MAGIC, _SLOTS, 1)
+
+    @classmethod
+    def open(cls, directory: Path, epoch: str) -> "WriteAheadRecord":
+        """Raises `RecordUnavailable`."""
+        assert 0 < len(epoch) <= EPOCH_MAX, "an epoch names a file"
+        path = directory / f"{epoch}{_SUFFIX}"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as e:
+            raise RecordUnavailable(_words(directory, e)) from e
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(descriptor, 0, _FIRST + _SLOTS * _SLOT)
+            return cls(path, descriptor)
+        except OSError as e:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise RecordUnavailable(_words(directory, e)) from e
+
+    def slot(self, account: str, window: str) -> int:
+        """A place for this lease; -1 where there is none, and then the whole record no longer claims to be complete."""
+        name = f"{account}\0{window}".encode()
+        if len(name) > _NAME_MAX or len(account.encode()) > ACCOUNT_MAX or not (self._vacant or self._grow()):
+            _HEADER.pack_into(self._map, 0, _MAGIC, self._slots, 0)
+            return -1
+        at = _FIRST + self._vacant.pop() * _SLOT
+        self.write(at, 0, 0, 0, 0)
+        self._map[at + _NAME_AT : at + _NAME_AT + len(name)] = name
+        _KEY.pack_into(self._map, at + _KEY_AT, len(name), zlib.crc32(name))
+        return at
+
+    def write(self, slot: int, granted: int, spent: int, held: int, returned: int) -> None:
+        """Survives the process from here on. Under half a microsecond."""
+        self._pack(
+            self._map,
+            slot,
+            granted,
+            spent,
+            held,
+            returned,
+            (granted + 3 * spent + 5 * held + 7 * returned + 11) & _MASK,
+        )
+
+    def vacate(self, slot: int) -> None:
+        """Forgets a lease whose window is over and told."""
+        _KEY.pack_into(self._map, slot + _KEY_AT, 0, 0)
+        self._vacant.append((slot - _FIRST) // _SLOT)
+
+    def discard(self) -> None:
+        """After the final report of this epoch was acknowledged: nothing is left to replay."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file, which stays for the next life."""
+        self._map.close()
+        os.close(self._file)
+
+    def _grow(self) -> bool:
+        slots = 2 * self._slots
+        if slots > _MOST_SLOTS:
+            return False
+        try:
+            os.posix_fallocate(self._file, 0, _FIRST + slots * _SLOT)
+            self._map.resize(_FIRST + slots * _SLOT)
+        except OSError:
+            return False
+        self._vacant.extend(range(slots - 1, self._slots - 1, -1))
+        complete = _HEADER.unpack_from(self._map, 0)[2]
+        self._slots = slots
+        _HEADER.pack_into(self._map, 0, _MAGIC, slots, complete)
+        return True
+
+
+def replay(directory: Path) -> Replay:
+    """Final reports of the epochs in `directory` whose process is gone; what they held counts as spent. Never raises."""
+    epochs: list[EpochReport] = []
+    unreadable: list[str] = []
+    try:
+        paths = sorted(directory.glob(f"*{_SUFFIX}"))
+    except OSError as e:
+        return Replay((), (f"{directory}: {e.strerror}",))
+    for path in paths:
+        try:
+            content = _content_of_the_dead(path)
+        except OSError as e:
+            unreadable.append(f"{path}: {e.strerror}; what this life had leased counts as spent")
+            continue
+        if content is None:
+            continue
+        report = _read(path.name.removesuffix(_SUFFIX), content)
+        if not report.complete:
+            unreadable.append(f"{path}: damaged or without room; leases that it does not show count as spent")
+        epochs.append(report)
+    return Replay(tuple(epochs), tuple(unreadable))
+
+
+def forget(directory: Path, epochs: Iterable[str]) -> None:
+    """Removes the records of earlier epochs that the ledger has closed. A file that stays is only told again."""
+    for epoch in epochs:
+        try:
+            (directory / f"{epoch}{_SUFFIX}").unlink(missing_ok=True)
+        except OSError:
+            continue
+
+
+def _content_of_the_dead(path: Path) -> bytes | None:
+    """None where its process lives: two Envoys may share a volume for a moment."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return path.read_bytes()
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _read(epoch: str, content: bytes) -> EpochReport:
+    if len(content) < _FIRST or content[: len(_MAGIC)] != _MAGIC:
+        return EpochReport(epoch=epoch, accounts=(), final=True, complete=False)
+    _, slots, complete = _HEADER.unpack_from(content, 0)
+    whole = complete == 1 and len(content) >= _FIRST + slots * _SLOT
+    accounts = []
+    for at in range(_FIRST, min(len(content) - _SLOT, _FIRST + (slots - 1) * _SLOT) + 1, _SLOT):
+        length, crc = _KEY.unpack_from(content, at + _KEY_AT)
+        if length == 0:
+            continue
+        account = _account(content, at, length, crc)
+        if account is None:
+            whole = False
+        else:
+            accounts.append(account)
+    return EpochReport(epoch=epoch, accounts=tuple(accounts), final=True, complete=whole)
+
+
+def _account(content: bytes, at: int, length: int, crc: int) -> AccountReport | None:
+    """None where the slot does not hold together."""
+    name = content[at + _NAME_AT : at + _NAME_AT + length]
+    granted, spent, held, returned, check = _COUNTERS.unpack_from(content, at)
+    if (
+        length > _NAME_MAX
+        or zlib.crc32(name) != crc
+        or (granted + 3 * spent + 5 * held + 7 * returned + 11) & _MASK != check
+    ):
+        return None
+    account, _, window = name.decode().partition("\0")
+    return AccountReport(
+        account=account,
+        window=window,
+        granted=NanoUSD(granted),
+        spent=NanoUSD(spent + held),
+        held=NanoUSD(0),
+        returned=NanoUSD(returned),
+        wants=NanoUSD(0),
+    )
+
+
+def _words(directory: Path, error: OSError) -> str:
+    return (
+        f"no write-ahead record in {directory}: {error.strerror}. The sidecar serves, but what a crashed life has leased is lost "
+        "to its limits until their windows end; give it a writable volume with some megabytes of room"
+    )
