@@ -7,22 +7,11 @@ that was rotated is seen within one poll.
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from turnout_operator.kube.client import ApiError, Client, Forbidden, Unreachable
 from turnout_operator.kube.resources import SECRETS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretFacts:
-    """What the compiler may know of a Secret. `problem` says why it could not be read, empty when it was."""
-
-    namespace: str
-    name: str
-    digests: Mapping[str, str] = field(default_factory=dict)
-    """key name -> hash of its value"""
-    problem: str = ""
+from turnout_operator.snapshot import SecretFacts
 
 
 class SecretReader:
@@ -52,15 +41,13 @@ class SecretReader:
             secret = self._client.find(SECRETS, namespace, name)
         except Forbidden:
             self._forget(key)
-            self._facts[key] = SecretFacts(
-                namespace=namespace,
-                name=name,
-                problem=f"the operator may not read Secrets in {namespace}: add {namespace} to the chart's secretNamespaces",
-            )
+            words = f"the operator may not read Secrets in {namespace}: add it to the chart's secretNamespaces"
+            self._facts[key] = SecretFacts(namespace=namespace, name=name, keys=(), digest="", problem=words)
             return
         except (ApiError, Unreachable) as e:
             if key not in self._facts:
-                self._facts[key] = SecretFacts(namespace=namespace, name=name, problem=f"not readable now: {e}")
+                words = f"not readable now: {e}"
+                self._facts[key] = SecretFacts(namespace=namespace, name=name, keys=(), digest="", problem=words)
             return
         if secret is None:
             self._forget(key)
@@ -70,7 +57,8 @@ class SecretReader:
         self._facts[key] = SecretFacts(
             namespace=namespace,
             name=name,
-            digests={k: hashlib.sha256(v).hexdigest()[:16] for k, v in sorted(values.items())},
+            keys=tuple(sorted(values)),
+            digest=_digest(values),
         )
 
     def _forget(self, key: tuple[str, str]) -> None:
@@ -83,3 +71,10 @@ def _decoded(value: str) -> bytes:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         return b""
+
+
+def _digest(values: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(values.items()):
+        digest.update(len(key).to_bytes(4) + key.encode() + len(value).to_bytes(4) + value)
+    return digest.hexdigest()[:16]
