@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from turnout_operator.api import spans
 from turnout_operator.api.enums import Enforce, LimitScope, Window
@@ -64,11 +64,41 @@ class Plan(Amounts):
     name: Name
 
 
-class Limit(Amounts):
-    """One account for each subject and window; it is keyed by name and outlives the route."""
+class Account(Amounts):
+    """What limits of routes and of pools have in common."""
 
     cel_rules = (
         *Amounts.cel_rules,
+        Rule(
+            cel="(has(self.enforce) && self.enforce == 'Soft') == has(self.allowance)",
+            message="allowance is what one sidecar may spend without a lease: write it with enforce: Soft, and only there",
+            at=".allowance",
+        ),
+    )
+    name: Name
+    time_zone: Zone | None = None
+    """Where the window begins at midnight; UTC unless it is written."""
+    enforce: Enforce = Enforce.HARD
+    allowance: Money | None = None
+    """With `enforce: Soft`: what one sidecar may spend without a lease."""
+
+
+class PoolLimit(Account):
+    """One account for each window, over all routes of the pool."""
+
+    scope: Literal[LimitScope.POOL]
+    window: Window
+    # What only a route's limit can say; the compiler reads both kinds of limit alike.
+    share: ClassVar[None] = None
+    overrides: ClassVar[tuple[Override, ...]] = ()
+    plans: ClassVar[tuple[Plan, ...]] = ()
+
+
+class Limit(Account):
+    """One account for each subject and window; it is keyed by name and outlives the route."""
+
+    cel_rules = (
+        *Account.cel_rules,
         Rule(
             cel="self.scope in ['Request', 'Run'] || has(self.window)",
             message="a limit over many requests needs a window: write Minute, Hour, Day or Month",
@@ -100,11 +130,6 @@ class Limit(Amounts):
             blame=Blame.FORBIDDEN,
         ),
         Rule(
-            cel="(has(self.enforce) && self.enforce == 'Soft') == has(self.allowance)",
-            message="allowance is what one sidecar may spend without a lease: write it with enforce: Soft, and only there",
-            at=".allowance",
-        ),
-        Rule(
             cel="!has(self.overrides) || self.scope in ['User', 'Tenant']",
             message="overrides name users or tenants: leave them out of other limits",
             at=".overrides",
@@ -117,17 +142,11 @@ class Limit(Amounts):
             blame=Blame.FORBIDDEN,
         ),
     )
-    name: Name
     scope: LimitScope
     window: Window | None = None
     """Needed by every scope but Request and Run, which have none."""
-    time_zone: Zone | None = None
-    """Where the window begins at midnight; UTC unless it is written."""
     share: Name | None = None
     """Routes of one namespace that name the same share spend from one account."""
-    enforce: Enforce = Enforce.HARD
-    allowance: Money | None = None
-    """With `enforce: Soft`: what one sidecar may spend without a lease."""
     overrides: Annotated[tuple[Override, ...], listed(most=16)] = ()
     plans: Annotated[tuple[Plan, ...], by_name(most=8)] = ()
 

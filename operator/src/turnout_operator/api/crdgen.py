@@ -103,6 +103,8 @@ class _Structure:
             (alternative,) = (each for each in printed["anyOf"] if each.get("type") != "null")
             beside = {key: value for key, value in printed.items() if key != "anyOf"}
             return self.node(alternative | beside, model)
+        if "const" in printed:
+            printed = {key: value for key, value in printed.items() if key != "const"} | {"enum": [printed["const"]]}
         node = {key: self._part(key, value) for key, value in printed.items() if key not in _DROPPED}
         if isinstance(printed.get("additionalProperties"), dict):
             node["additionalProperties"] = self.node(printed["additionalProperties"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from turnout_operator.api.enums import FaultClass
-from turnout_operator.api.model import Blame, Model, Rule, as_set, exactly_one, listed
+from turnout_operator.api.model import Model, Rule, as_set, exactly_one, listed
 from turnout_operator.api.references import CandidateRef
 from turnout_operator.api.types import Duration, ErrorStatus, Name, Text, TokenCount
 
@@ -98,7 +98,6 @@ class Degradation(Model):
             cel=f"!has(self.paths) || self.paths.filter(p, '{fault}' in p.faults).size() <= 1",
             message=f"{fault} stands in more than one path: name it in exactly one",
             at=".paths",
-            blame=Blame.DUPLICATE,
         )
         for fault in FaultClass
     )

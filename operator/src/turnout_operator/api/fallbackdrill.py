@@ -113,7 +113,6 @@ class FallbackDrillSpec(Model):
             cel="self.faults.all(f, self.faults.filter(g, g.type == f.type).size() == 1)",
             message="a fault stands twice: name each type once and list its candidates there",
             at=".faults",
-            blame=Blame.DUPLICATE,
         ),
         Rule(
             cel=spans.within("self.duration", most=LONGEST_FAULT),

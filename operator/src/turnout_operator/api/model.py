@@ -17,12 +17,11 @@ from pydantic.alias_generators import to_camel
 
 
 class Blame(StrEnum):
-    """The apiserver's closed list of reasons a rule may give."""
+    """The reasons a rule may give; not the apiserver's FieldValueDuplicate, which swallows the rule's message."""
 
     INVALID = "FieldValueInvalid"
     REQUIRED = "FieldValueRequired"
     FORBIDDEN = "FieldValueForbidden"
-    DUPLICATE = "FieldValueDuplicate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from turnout_operator.api import spans
-from turnout_operator.api.budget import Limit
+from turnout_operator.api.budget import PoolLimit
 from turnout_operator.api.law import demand
 from turnout_operator.api.metadata import Resource
-from turnout_operator.api.model import Blame, Model, Rule, as_set, by_name, exactly_one, listed
+from turnout_operator.api.model import Model, Rule, as_set, by_name, exactly_one, listed
 from turnout_operator.api.pooled_model import PooledModel
 from turnout_operator.api.providerpool_status import ProviderPoolStatus
 from turnout_operator.api.references import LocalService, RouteRef, SecretSource
@@ -74,14 +74,7 @@ class Endpoint(Model):
 class PoolBudget(Model):
     """What all routes together may spend at this pool."""
 
-    cel_rules = (
-        Rule(
-            cel="!has(self.limits) || self.limits.all(l, l.scope == 'Pool')",
-            message="limits of a pool have scope Pool: write limits for requests, tenants, users and runs in the LLMRoute",
-            at=".limits",
-        ),
-    )
-    limits: Annotated[tuple[Limit, ...], by_name(most=16)] = ()
+    limits: Annotated[tuple[PoolLimit, ...], by_name(most=16)] = ()
 
 
 class Reservation(Model):
@@ -111,7 +104,6 @@ class PoolCapacity(Model):
             ),
             message="two reservations for one route: write one",
             at=".reserved",
-            blame=Blame.DUPLICATE,
         ),
     )
     reserved: Annotated[tuple[Reservation, ...], listed(most=32)] = ()

@@ -1,0 +1,129 @@
+"""YAML as kubectl reads it, with the line of every field: duplicate keys are faults, not the last one's victory.
+
+PyYAML reads YAML 1.1; kubectl's reader does too, but for it a timestamp is a string and `10:30` is no number. The loader here agrees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from turnout_operator.api.fault import Fault
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One YAML document: its value and the line on which each location begins."""
+
+    file: str
+    value: Any
+    lines: dict[Location, int]
+
+    def line_of(self, location: Location) -> int:
+        """The line of `location`, or of the nearest thing around it that was written."""
+        while location and location not in self.lines:
+            location = location[:-1]
+        return self.lines.get(location, 1)
+
+
+class _KubectlLoader(yaml.SafeLoader):
+    """SafeLoader without the two readings that kubectl does not share."""
+
+
+_KubectlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] not in ("timestamp", "int", "float")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_KubectlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(0|[1-9][0-9_]*|0[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+)$"),
+    list("-+0123456789"),
+)
+_KubectlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+
+
+def parse(file: str, text: str) -> tuple[list[Document], list[Fault]]:
+    """The documents of `text`, and a fault for YAML that cannot be read or that says one key twice."""
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    loader = _KubectlLoader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None, "check_node said that there is one"
+            value = loader.construct_document(node)
+            if value is None:
+                continue
+            lines: dict[Location, int] = {}
+            faults.extend(_walk(file, node, (), lines))
+            documents.append(Document(file=file, value=value, lines=lines))
+    except yaml.YAMLError as error:
+        faults.append(_unreadable(file, error))
+    finally:
+        loader.dispose()
+    return documents, faults
+
+
+def _walk(file: str, node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[Fault]:
+    lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield from _walk(file, child, (*location, index), lines)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, child in node.value:
+            name = str(key.value)
+            line = key.start_mark.line + 1
+            if name in seen:
+                yield _twice(file, line, (*location, name))
+            seen.add(name)
+            lines[(*location, name)] = line
+            yield from _walk(file, child, (*location, name), lines)
+
+
+def _twice(file: str, line: int, location: Location) -> Fault:
+    path = path_of(location)
+    return Fault(
+        file=file,
+        line=line,
+        subject="",
+        path=path,
+        found=str(location[-1]),
+        message=f'duplicate field "{path}": write the key once',
+    )
+
+
+def _unreadable(file: str, error: yaml.YAMLError) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return Fault(
+        file=file,
+        line=mark.line + 1 if mark else 1,
+        subject="",
+        path="",
+        found="",
+        message=f"this is not YAML: {problem}",
+    )
+
+
+def path_of(location: Location) -> str:
+    """A location as the apiserver writes field paths: `spec.candidates[0].model`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def location_of(path: str) -> Location:
+    """The location that `path` names; the inverse of `path_of` for names without dots."""
+    return tuple(int(part[1:-1]) if part.startswith("[") else part for part in re.findall(r"\[\d+\]|[^.\[\]]+", path))

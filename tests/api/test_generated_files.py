@@ -1,0 +1,25 @@
+"""What is generated from the models is what lies in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from turnout_operator.api import crdgen
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_crds_are_those_of_the_models() -> None:
+    assert {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "crds").glob("*.yaml")} == crdgen.files()
+
+
+def test_a_stale_crd_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crdgen.main([str(tmp_path)]) == 0
+    assert crdgen.main(["--check", str(tmp_path)]) == 0
+    stale = tmp_path / "turnout.dev_llmroutes.yaml"
+    stale.write_text(stale.read_text(encoding="utf-8") + "# edited by hand\n", encoding="utf-8")
+
+    assert crdgen.main(["--check", str(tmp_path)]) == 1
+    assert str(stale) in capsys.readouterr().err
