@@ -87,6 +87,14 @@ class DrillEvidence(msgspec.Struct, frozen=True, kw_only=True):
     fault_active: bool
     samples: tuple[ProbeResult, ...] = ()
     words: str = ""
+    finished: bool = False
+    """No probe of the run is on its way and none will follow; nothing of this evidence will change."""
+    fault_ended: Millis | None = None
+    """since the sidecar began this run, like every time here; the fault began at 0"""
+    recovered_at: Millis | None = None
+    """when a probe was answered as if there had been no fault, after it had ended; None: not yet, or not within the deadline"""
+    spent: NanoUSD = NanoUSD(0)
+    """what the run's probes were charged in all, from the run's own allowance"""
 
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +162,17 @@ class DrillOrder(msgspec.Struct, frozen=True, kw_only=True):
     interval: Millis
     prompts: tuple[str, ...] = ()
     max_cost: NanoUSD = NanoUSD(0)
+    """the allowance of all probes of this sidecar: they are charged here and to no account of the users'"""
     tenant: str = ""
+    model: str = ""
+    """what probes ask for, so that the route matches"""
+    headers: tuple[tuple[str, str], ...] = ()
+    """headers that the route's match or identity needs; names in lower case"""
+    max_output: int = 16
+    timeout: Millis = Millis(60_000)
+    """how long the sidecar waits for the answer to one probe"""
+    recovery: Millis = Millis(30_000)
+    """after the fault's end, how long to look for the first healthy probe"""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
