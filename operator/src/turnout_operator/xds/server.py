@@ -77,6 +77,7 @@ class Server:
         self._clock = clock
         self._wall = wall
         self._server: grpc.aio.Server | None = None
+        self._closing = asyncio.Event()
 
     async def start(self, address: str, tls: Tls | None = None) -> int:
         """Listens on ``host:port`` (port 0: any free one) and returns the port. Raises OSError when it is taken."""
@@ -91,8 +92,9 @@ class Server:
         self._server = server
         return port
 
-    async def stop(self, grace: float = 0.0) -> None:
+    async def stop(self, grace: float = 1.0) -> None:
         """Ends all streams, after at most `grace` seconds; sidecars go on with what they have."""
+        self._closing.set()
         if self._server is not None:
             await self._server.stop(grace)
             self._server = None
@@ -128,14 +130,15 @@ class Server:
         self._take(conversation, record, first)
         writer = asyncio.create_task(self._write(conversation, identity.namespace, woken, context))
         reader = asyncio.create_task(self._read(conversation, record, requests, woken))
+        closing = asyncio.create_task(self._closing.wait())
         try:
-            done, _ = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({writer, reader, closing}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            writer.cancel()
-            reader.cancel()
-            await asyncio.gather(writer, reader, return_exceptions=True)
+            for task in (writer, reader, closing):
+                task.cancel()
+            await asyncio.gather(writer, reader, closing, return_exceptions=True)
             metrics.XDS_CONNECTED.dec()
             self._views.unwatch(identity.namespace, woken)
             self._nodes.departed(record)

@@ -43,7 +43,7 @@ def cluster(destination: Destination, *, trusted_ca: str) -> dict[str, Any]:
         },
     }
     if not literal:
-        made |= {"dns_lookup_family": "V4_PREFERRED", "respect_dns_ttl": True}
+        made["dns_lookup_family"] = "V4_PREFERRED"
     if destination.tls:
         made["transport_socket"] = _tls(destination, literal=literal, trusted_ca=trusted_ca)
     return made
