@@ -148,14 +148,65 @@ class ScalingFacts(Fact, frozen=True):
     startup: Millis
 
 
+class GrantFrom(StrEnum):
+    """Whose routes may use a pool."""
+
+    SAME = "Same"
+    ALL = "All"
+    SELECTOR = "Selector"
+
+
+class Requirement(Fact, frozen=True):
+    """One comparison of a namespace's labels: In | NotIn | Exists | DoesNotExist."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...]
+
+
+class Grant(Fact, frozen=True):
+    """What the pool's owner allows; `requirements` count for `Selector` only, and all must hold."""
+
+    allowed: GrantFrom
+    requirements: tuple[Requirement, ...] = ()
+
+
+class Approval(Fact, frozen=True):
+    """The risk classes one model may serve."""
+
+    model: str
+    risks: tuple[policy.Risk, ...]
+
+
+class Unusable(Fact, frozen=True):
+    """A declared model that no route can be accepted with, and why."""
+
+    model: str
+    reason: str
+    words: str
+
+
+class PoolData(Fact, frozen=True):
+    """What the provider does with prompts and answers."""
+
+    regions: tuple[str, ...]
+    """Where it processes them, endpoints' regions included; empty when nothing is stated."""
+    retains: bool
+    trains: bool
+
+
 class CompiledPool(Fact, frozen=True):
-    """One accepted generation of one pool."""
+    """One accepted generation of one pool; its owner's grant, approvals and statements are always the current ones."""
 
     policy: policy.Pool
     destinations: tuple[Destination, ...]
     """One for each `policy.endpoints`, in the same order."""
     quota: tuple[QuotaLimit, ...]
     scaling: ScalingFacts | None
+    grant: Grant = Grant(allowed=GrantFrom.SAME)
+    approvals: tuple[Approval, ...] = ()
+    data: PoolData = PoolData(regions=(), retains=True, trains=True)
+    unusable: tuple[Unusable, ...] = ()
     uid: str = ""
     """Of the ProviderPool, for owner references."""
     not_enforced: tuple[NotEnforced, ...] = ()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from turnout_operator.api import API_VERSION, GROUP, InvalidManifestError, LLMRoute, ProviderPool, Resource
+from turnout_operator.api import API_VERSION, GROUP, InvalidManifestError, LLMRoute, ProviderPool, Resource, validation
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 """Kubernetes puts it on every namespace; a folder of manifests without Namespace objects gets it too."""
@@ -27,6 +27,8 @@ class SecretFacts:
     name: str
     keys: tuple[str, ...]
     digest: str
+    problem: str = ""
+    """Why it could not be read, empty when it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,12 @@ class Unreadable:
     name: str
     generation: int
     faults: tuple[tuple[str, str], ...]
+    created: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name), as every resource has it."""
+        return (self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +66,8 @@ class Snapshot:
 
     routes: tuple[LLMRoute, ...] = ()
     pools: tuple[ProviderPool, ...] = ()
-    secrets: Mapping[tuple[str, str], SecretFacts] = MappingProxyType({})
-    namespaces: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    secrets: Mapping[tuple[str, str], SecretFacts] = field(default_factory=dict)
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     autoscalers: tuple[AutoscalerFacts, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
 
@@ -72,11 +80,13 @@ class Snapshot:
         return {NAME_LABEL: namespace, **self.namespaces.get(namespace, {})}
 
 
-KINDS: Mapping[str, type[LLMRoute] | type[ProviderPool]] = {"LLMRoute": LLMRoute, "ProviderPool": ProviderPool}
+KINDS: Mapping[str, type[LLMRoute | ProviderPool]] = {"LLMRoute": LLMRoute, "ProviderPool": ProviderPool}
 
 
-def from_manifests(manifests: Iterable[Mapping[str, Any]]) -> Snapshot:
+def from_manifests(manifests: Iterable[Mapping[str, Any]], secrets: Iterable[SecretFacts] = ()) -> Snapshot:
     """The snapshot of decoded manifests in any order; kinds that no compilation looks at are left out.
+
+    `secrets` are facts of Secrets that were read apart, so that their values need not stand among the manifests.
 
     Never raises for what a person wrote: an object that cannot be read, or that is declared twice, stands in `unreadable`.
     """
@@ -85,7 +95,7 @@ def from_manifests(manifests: Iterable[Mapping[str, Any]]) -> Snapshot:
     return Snapshot(
         routes=tuple(sorted((r for r in read if isinstance(r, LLMRoute)), key=_by_key)),
         pools=tuple(sorted((r for r in read if isinstance(r, ProviderPool)), key=_by_key)),
-        secrets=MappingProxyType({(s.namespace, s.name): s for s in _secrets(documents)}),
+        secrets=MappingProxyType({(s.namespace, s.name): s for s in (*_secrets(documents), *secrets)}),
         namespaces=MappingProxyType(
             {_name(m): MappingProxyType(_labels(m)) for m in documents if m["kind"] == "Namespace"}
         ),
@@ -126,7 +136,8 @@ def _resource(same: list[Mapping[str, Any]]) -> Resource | Unreadable:
     try:
         return KINDS[manifest["kind"]].from_manifest({k: v for k, v in manifest.items() if k != "status"})
     except InvalidManifestError as error:
-        return _unreadable(manifest, error.faults)
+        said = tuple((f.path, f.message) for f in validation.findings(dict(manifest)))
+        return _unreadable(manifest, said or error.faults)
 
 
 def _unreadable(manifest: Mapping[str, Any], faults: tuple[tuple[str, str], ...]) -> Unreadable:
@@ -137,6 +148,7 @@ def _unreadable(manifest: Mapping[str, Any], faults: tuple[tuple[str, str], ...]
         name=_name(manifest),
         generation=generation if isinstance(generation, int) else 0,
         faults=faults,
+        created=str(_metadata(manifest).get("creationTimestamp") or ""),
     )
 
 
@@ -154,7 +166,8 @@ def _name(manifest: Mapping[str, Any]) -> str:
 
 
 def _labels(manifest: Mapping[str, Any]) -> dict[str, str]:
-    return {str(k): str(v) for k, v in (_metadata(manifest).get("labels") or {}).items()}
+    labels = _metadata(manifest).get("labels")
+    return {str(k): str(v) for k, v in labels.items()} if isinstance(labels, Mapping) else {}
 
 
 def _secrets(documents: list[Mapping[str, Any]]) -> list[SecretFacts]:
@@ -166,8 +179,8 @@ def secret_facts(manifest: Mapping[str, Any]) -> SecretFacts:
     content = {**(manifest.get("data") or {}), **(manifest.get("stringData") or {})}
     digest = hashlib.sha256()
     for key in sorted(content):
-        for part in (key, str(content[key])):
-            digest.update(len(part).to_bytes(8, "big") + part.encode())
+        for part in (key.encode(), str(content[key]).encode()):
+            digest.update(len(part).to_bytes(8, "big") + part)
     return SecretFacts(
         namespace=_namespace(manifest), name=_name(manifest), keys=tuple(sorted(content)), digest=digest.hexdigest()
     )

@@ -1,0 +1,317 @@
+"""Whether each routing rule can ever be the one that matches: read, checked for facts that do not exist, and tried out.
+
+Theory: a rule built from comparisons of one fact with one literal, joined by &&, ||, ! and ?:, changes its truth only at its literals.
+So all its behaviour shows on the finite grid of those literals, their neighbours and the ends of each fact's range (`inputTokens` ends
+at the route's own maxInput). A rule that is false on the whole grid never matches; one that holds only where earlier rules hold is never
+reached. What leaves that fragment (arithmetic, functions, one fact against another) or whose grid is too large is believed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cel
+
+from turnout_operator.api.conditions import AcceptedReason
+from turnout_operator.compiler.faults import Faults
+from turnout_sidecar.policy import model as policy
+
+FACTS = ("model", "inputTokens", "maxOutputTokens", "stream", "headers", "tenant")
+"""What `request` has; the sidecar evaluates rules over exactly these."""
+POINTS = 4096
+"""The largest grid that is tried: 15 microseconds a point and rule, so a rule costs at most 60 ms, once an edit."""
+_OTHER = "\x00another"
+"""A string that no rule names: it stands for all of them."""
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    |(?P<number>\d+(?:\.\d+)?u?)|(?P<word>[A-Za-z_]\w*)|(?P<mark>&&|\|\||[=!<>]=|[<>!?:()\[\],.+\-*/%{}]))""",
+    re.VERBOSE,
+)
+_COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
+_SKIPPED = {*(("mark", m) for m in ("&&", "||", "!", "(", ")", "?", ":")), ("word", "true"), ("word", "false")}
+"""What joins comparisons, and the constants; none of them adds a literal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The range of each fact at this route."""
+
+    models: tuple[str, ...]
+    """Empty: any model."""
+    max_input: int
+    max_output: int
+    tenants: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class _Literals:
+    """What a rule compares each fact with."""
+
+    integers: dict[str, set[int]] = field(default_factory=dict)
+    strings: dict[str, set[str]] = field(default_factory=dict)
+    headers: dict[str, set[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    rule: policy.Rule
+    field: str
+    program: Any
+    tokens: tuple[tuple[str, str], ...]
+
+
+def examine(rules: tuple[policy.Rule, ...], bounds: Bounds | None, faults: Faults) -> None:
+    """Names every rule that cannot be read or can never be the one that matches; without `bounds`, only what cannot be read."""
+    read = [
+        r for i, rule in enumerate(rules) if (r := _read(rule, f"spec.routing.rules[{i}].when", faults)) is not None
+    ]
+    if bounds is not None:
+        for position, one in enumerate(read):
+            _examine_reach(one, read[:position], bounds, faults)
+
+
+def _read(rule: policy.Rule, where: str, faults: Faults) -> _Read | None:
+    try:
+        program = cel.compile(rule.when)
+    except ValueError as error:
+        words = str(error).splitlines()[0].partition("ERROR: ")[2] or str(error).splitlines()[0]
+        faults.unless_said(AcceptedReason.INVALID, where, f"this is not CEL: {words.removeprefix('<input>:')}")
+        return None
+    tokens = tuple(_tokens(rule.when))
+    unknown = sorted(_unknown_facts(tokens, program.variables()))
+    if unknown:
+        message = f"there is no {', '.join(unknown)}: rules see request.{', request.'.join(FACTS)}"
+        faults.unless_said(AcceptedReason.INVALID, where, message)
+        return None
+    return _Read(rule=rule, field=where, program=program, tokens=tokens)
+
+
+def _unknown_facts(tokens: tuple[tuple[str, str], ...], variables: list[str]) -> Iterator[str]:
+    for i, (kind, text) in enumerate(tokens):
+        if (kind, text) == ("word", "request") and (i == 0 or tokens[i - 1][1] != "."):
+            after = [t for _, t in tokens[i + 1 : i + 3]]
+            if len(after) == 2 and after[0] == "." and after[1] not in FACTS:
+                yield f"request.{after[1]}"
+    if not any(kind == "word" and text in ("exists", "all", "exists_one", "map", "filter") for kind, text in tokens):
+        yield from (v for v in variables if v != "request")
+
+
+def _examine_reach(one: _Read, earlier: list[_Read], bounds: Bounds, faults: Faults) -> None:
+    alone = _grid([one], bounds)
+    if alone is None:
+        return
+    if not any(_holds(one, point) for point in alone):
+        faults.unless_said(
+            AcceptedReason.UNREACHABLE_RULE,
+            one.field,
+            f"{_range(bounds)}, so this never holds: remove the rule, or correct it",
+        )
+        return
+    for other in earlier:
+        both = _grid([other, one], bounds)
+        if both is not None and all(_holds(other, p) for p in both if _holds(one, p)):
+            message = f"rule {other.rule.name} stands before it and takes every request it would match: put this rule first, or remove it"
+            faults.unless_said(AcceptedReason.UNREACHABLE_RULE, one.field, message)
+            return
+    joint = _grid([*earlier, one], bounds) if len(earlier) > 1 else None
+    if joint is not None and all(any(_holds(e, p) for e in earlier) for p in joint if _holds(one, p)):
+        names = ", ".join(e.rule.name for e in earlier)
+        message = (
+            f"the rules before it ({names}) together take every request it would match: put it first, or remove it"
+        )
+        faults.unless_said(AcceptedReason.UNREACHABLE_RULE, one.field, message)
+
+
+def _range(bounds: Bounds) -> str:
+    models = f"request.model is {' or '.join(bounds.models)}" if bounds.models else "request.model is any"
+    return f"here request.inputTokens is at most {bounds.max_input}, request.maxOutputTokens at most {bounds.max_output} and {models}"
+
+
+def _holds(one: _Read, point: Mapping[str, Any]) -> bool:
+    """As the sidecar reads it: a rule that fails on a request (a header that is not there) does not match it."""
+    try:
+        return one.program.execute({"request": point}) is True
+    except Exception:  # noqa: BLE001 - the evaluator raises a different type for each kind of failure
+        return False
+
+
+def _grid(rules: list[_Read], bounds: Bounds) -> list[dict[str, Any]] | None:
+    """Every combination of values at which one of `rules` could change its mind; None where that cannot be told."""
+    literals = _Literals()
+    for one in rules:
+        constant = "request" not in one.program.variables()
+        if not constant and not _collect(one.tokens, literals):
+            return None
+    axes: dict[str, list[Any]] = {
+        "model": _model_axis(literals, bounds),
+        "inputTokens": _integer_axis(literals.integers.get("inputTokens", set()), bounds.max_input),
+        "maxOutputTokens": _integer_axis(literals.integers.get("maxOutputTokens", set()), bounds.max_output),
+        "stream": [False, True],
+        "tenant": _string_axis(literals.strings.get("tenant"), [""]),
+    }
+    headers = {name: [None, *sorted(values), _OTHER] for name, values in sorted(literals.headers.items())}
+    size = 1
+    for values in (*axes.values(), *headers.values()):
+        size *= len(values)
+    if size > POINTS:
+        return None
+    return [_point(axes, headers, combination) for combination in itertools.product(*axes.values(), *headers.values())]
+
+
+def _point(axes: Mapping[str, Any], headers: Mapping[str, Any], combination: tuple[Any, ...]) -> dict[str, Any]:
+    point = dict(zip(axes, combination, strict=False))
+    carried = zip(headers, combination[len(axes) :], strict=True)
+    return {**point, "headers": {name: value for name, value in carried if value is not None}}
+
+
+def _model_axis(literals: _Literals, bounds: Bounds) -> list[str]:
+    named = literals.strings.get("model")
+    if named is None:
+        return [bounds.models[0] if bounds.models else _OTHER]
+    return list(bounds.models) if bounds.models else [*sorted(named), _OTHER]
+
+
+def _integer_axis(literals: set[int], most: int) -> list[int]:
+    if not literals:
+        return [most]
+    near = {value + step for value in literals for step in (-1, 0, 1)}
+    return sorted(v for v in {0, most, *near} if 0 <= v <= most)
+
+
+def _string_axis(literals: set[str] | None, always: list[str]) -> list[str]:
+    return always if literals is None else sorted({*literals, *always, _OTHER})
+
+
+def _tokens(source: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    while position < len(source.rstrip()):
+        match = _TOKEN.match(source, position)
+        if match is None:
+            yield ("unknown", source[position])
+            position += 1
+            continue
+        yield (str(match.lastgroup), match.group(str(match.lastgroup)))
+        position = match.end()
+
+
+def _collect(tokens: tuple[tuple[str, str], ...], into: _Literals) -> bool:
+    """Adds the literals of each comparison; False when the rule is no plain combination of such comparisons."""
+    rest = list(tokens)
+    while rest:
+        if rest[0] in _SKIPPED:
+            rest.pop(0)
+        elif not _collect_atom(rest, into):
+            return False
+    return True
+
+
+def _collect_atom(rest: list[tuple[str, str]], into: _Literals) -> bool:
+    """Takes ``fact op literal``, ``literal op fact``, ``fact in [literals]``, ``'h' in request.headers`` or a bare boolean fact."""
+    literal = _take_literal(rest)
+    if literal is not None:
+        return _collect_reversed(literal, rest, into)
+    fact = _take_fact(rest)
+    if fact is None:
+        return False
+    if rest and rest[0][1] in _COMPARISONS:
+        operator = rest.pop(0)[1]
+        compared = _take_literal(rest)
+        return compared is not None and _note(fact, operator, compared, into)
+    if rest and rest[0] == ("word", "in"):
+        rest.pop(0)
+        members = _take_list(rest)
+        return members is not None and all(_note(fact, "==", member, into) for member in members)
+    return fact == ("stream", None)
+
+
+def _collect_reversed(literal: int | str | bool, rest: list[tuple[str, str]], into: _Literals) -> bool:
+    if rest and rest[0] == ("word", "in"):
+        rest.pop(0)
+        if isinstance(literal, str) and _take_fact(rest) == ("headers", None):
+            into.headers.setdefault(literal, set())
+            return True
+        return False
+    if not rest or rest[0][1] not in _COMPARISONS:
+        return False
+    operator = rest.pop(0)[1]
+    fact = _take_fact(rest)
+    return fact is not None and _note(fact, operator, literal, into)
+
+
+def _note(fact: tuple[str, str | None], operator: str, literal: int | str | bool, into: _Literals) -> bool:
+    """Strings are only told apart, not ordered: between two literals there would be no end of them."""
+    name, header = fact
+    if isinstance(literal, str) and operator not in ("==", "!="):
+        return False
+    if name == "stream":
+        return isinstance(literal, bool)
+    if name == "headers":
+        if header is None or not isinstance(literal, str):
+            return False
+        into.headers.setdefault(header, set()).add(literal)
+        return True
+    if name in ("model", "tenant"):
+        if isinstance(literal, str):
+            into.strings.setdefault(name, set()).add(literal)
+        return isinstance(literal, str)
+    if isinstance(literal, int) and not isinstance(literal, bool):
+        into.integers.setdefault(name, set()).add(literal)
+        return True
+    return False
+
+
+def _take_literal(rest: list[tuple[str, str]]) -> int | str | bool | None:
+    if not rest:
+        return None
+    kind, text = rest[0]
+    if kind == "string" and "\\" not in text:
+        rest.pop(0)
+        return text[1:-1]
+    if kind == "number" and text.isdigit():
+        rest.pop(0)
+        return int(text)
+    if kind == "word" and text in ("true", "false"):
+        rest.pop(0)
+        return text == "true"
+    return None
+
+
+def _take_fact(rest: list[tuple[str, str]]) -> tuple[str, str | None] | None:
+    """``request.<fact>`` or ``request.headers['name']`` or ``request.headers.name``."""
+    texts = [t for _, t in rest[:6]]
+    if len(texts) < 3 or texts[:2] != ["request", "."] or texts[2] not in FACTS:
+        return None
+    name = texts[2]
+    if name == "headers" and len(texts) >= 6 and texts[3] == "[" and rest[4][0] == "string" and texts[5] == "]":
+        del rest[:6]
+        return (name, texts[4][1:-1])
+    if name == "headers" and len(texts) >= 5 and texts[3] == "." and rest[4][0] == "word":
+        del rest[:5]
+        return (name, texts[4])
+    if len(texts) > 3 and texts[3] in (".", "["):
+        return None
+    del rest[:3]
+    return (name, None)
+
+
+def _take_list(rest: list[tuple[str, str]]) -> list[int | str | bool] | None:
+    if not rest or rest[0][1] != "[":
+        return None
+    rest.pop(0)
+    members: list[int | str | bool] = []
+    while rest and rest[0][1] != "]":
+        member = _take_literal(rest)
+        if member is None:
+            return None
+        members.append(member)
+        if rest and rest[0][1] == ",":
+            rest.pop(0)
+    if not rest:
+        return None
+    rest.pop(0)
+    return members
