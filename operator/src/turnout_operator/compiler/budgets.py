@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from turnout_operator.api.budget import Limit, PoolLimit
 from turnout_operator.api.conditions import AcceptedReason
-from turnout_operator.api.enums import LimitScope
+from turnout_operator.api.enums import Enforce, LimitScope
 from turnout_operator.compiler.faults import Faults
 from turnout_operator.ir import Override, QuotaLimit, Window
 from turnout_sidecar.policy import model as policy
@@ -27,7 +27,7 @@ class Limits:
 
 
 def limits_of(declared: Sequence[Limit | PoolLimit], owner: Origin, faults: Faults) -> Limits:
-    """The cost limits of `declared`; limits without a cost are no cost limits and are left to `api.enforcement`."""
+    """The hard cost limits of `declared`. All others are told of by `enforceable`: a Shadow limit must not refuse, so it is left out."""
     promised: list[policy.Limit] = []
     quota: list[QuotaLimit] = []
     for index, limit in enumerate(declared):
@@ -35,7 +35,7 @@ def limits_of(declared: Sequence[Limit | PoolLimit], owner: Origin, faults: Faul
         scope = _scope(limit.scope)
         _examine_zone(limit, field, faults)
         _examine_subjects(limit, field, faults)
-        if limit.cost is None or scope is None:
+        if limit.cost is None or scope is None or limit.enforce is not Enforce.HARD:
             continue
         account = account_of(limit, owner) if scope is not policy.Scope.REQUEST else ""
         amount = NanoUSD(limit.cost.nano_usd())

@@ -1,12 +1,17 @@
-"""Declared but not enforced by this version: a bound refuses the route, a convenience is said in status."""
+"""Declared but not enforced by this version: a bound refuses the object, a convenience is said in its status."""
 
 from __future__ import annotations
 
-from turnout_operator.api import LLMRoute, ProviderPool
+from turnout_operator.api import LLMRouteSpec, ProviderPoolSpec
+from turnout_operator.api.conditions import AcceptedReason
+from turnout_operator.api.enforcement import unenforced
 from turnout_operator.compiler.faults import Faults
 from turnout_operator.ir import NotEnforced
 
 
-def examine(resource: LLMRoute | ProviderPool, faults: Faults) -> tuple[NotEnforced, ...]:
-    """The conveniences; bounds go to `faults`."""
-    return ()
+def examine(spec: LLMRouteSpec | ProviderPoolSpec, faults: Faults) -> tuple[NotEnforced, ...]:
+    """The conveniences, sorted by field; bounds go to `faults`."""
+    bounds, conveniences = unenforced(spec)
+    for gap in bounds:
+        faults.refuse(AcceptedReason.NOT_ENFORCEABLE, gap.path, gap.words)
+    return tuple(NotEnforced(field=f"{gap.path} {gap.value}".rstrip(), since=gap.since) for gap in conveniences)

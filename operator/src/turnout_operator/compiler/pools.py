@@ -6,8 +6,9 @@ from turnout_operator.api import ProviderPool
 from turnout_operator.api.conditions import AcceptedReason, ResolvedRefsReason
 from turnout_operator.api.pooled_model import PooledModel, Pricing
 from turnout_operator.api.providerpool import AllowedNamespaces, Dialect, Endpoint, Retention
+from turnout_operator.api.types import Price
 from turnout_operator.clusters import Credential, Destination, SecretKey, named, not_public, parse_url, service_address
-from turnout_operator.compiler import law
+from turnout_operator.compiler import enforceable, law
 from turnout_operator.compiler.budgets import limits_of
 from turnout_operator.compiler.faults import Faults
 from turnout_operator.compiler.scaling import scaling_of
@@ -30,11 +31,15 @@ HEADERS = {Dialect.OPENAI: ("authorization", "Bearer "), Dialect.ANTHROPIC: ("x-
 BASE_PATHS = {Dialect.OPENAI: "/v1", Dialect.ANTHROPIC: "/v1"}
 """Where the API begins behind a Service, and behind a url that names no path: as each vendor's own servers do."""
 
+LONGEST_NAME = 63
+"""Of `poolRef.name`, and of the label values that metrics and autoscalers carry it in."""
+
 
 def compile_pool(pool: ProviderPool, snapshot: Snapshot, faults: Faults) -> CompiledPool | None:
     """The pool as routes may use it, or None with every reason in `faults`."""
-    law.examine(pool, faults)
     spec = pool.spec
+    law.examine(pool, faults)
+    not_enforced = enforceable.examine(spec, faults)
     _examine_presence(pool, faults)
     credential = _credential(pool, snapshot, faults)
     destinations = tuple(_destination(pool, i, credential, faults) for i in range(len(spec.endpoints)))
@@ -74,6 +79,7 @@ def compile_pool(pool: ProviderPool, snapshot: Snapshot, faults: Faults) -> Comp
         data=data_of(pool),
         unusable=tuple(u for u in map(_unusable, spec.models) if u is not None),
         uid=pool.metadata.uid,
+        not_enforced=not_enforced,
     )
 
 
@@ -118,6 +124,11 @@ def _examine_presence(pool: ProviderPool, faults: Faults) -> None:
     if not pool.spec.models:
         message = "no models: write at least one with contextWindow, maxOutputTokens and pricing"
         faults.unless_said(AcceptedReason.INVALID, "spec.models", message)
+    if len(pool.metadata.name) > LONGEST_NAME:
+        message = (
+            f"the name has {len(pool.metadata.name)} characters, and routes can name at most {LONGEST_NAME}: shorten it"
+        )
+        faults.unless_said(AcceptedReason.INVALID, "metadata.name", message)
     seen: dict[str, int] = {}
     for index, model in enumerate(pool.spec.models):
         first = seen.setdefault(model.name, index)
@@ -218,21 +229,19 @@ def _model(model: PooledModel) -> policy.Model | None:
 
 
 def price_of(pricing: Pricing) -> policy.Price:
-    """The dearest of the base prices and every tier: a request is never held below what a tier could charge."""
+    """pico-USD a token; what a cache write or hit costs is the input price unless it is written."""
     assert pricing.input is not None
-    base_input = pricing.input.pico_per_token()
-    base_output = pricing.output.pico_per_token() if pricing.output else 0
-    inputs = [base_input, *(t.input.pico_per_token() for t in pricing.tiers if t.input)]
-    outputs = [base_output, *(t.output.pico_per_token() for t in pricing.tiers if t.output)]
-    cached = pricing.cached_input.pico_per_token() if pricing.cached_input else base_input
-    cached_inputs = [cached, *(t.cached_input.pico_per_token() for t in pricing.tiers if t.cached_input)]
-    dearest = max(inputs)
+    base = pricing.input.pico_per_token()
+
+    def price(written: Price | None) -> PicoUSD:
+        return PicoUSD(base if written is None else written.pico_per_token())
+
     return policy.Price(
-        input=PicoUSD(dearest),
-        output=PicoUSD(max(outputs)),
-        cached_input=PicoUSD(max(cached_inputs)),
-        cache_write_5m=PicoUSD(pricing.cache_write5m.pico_per_token() if pricing.cache_write5m else dearest),
-        cache_write_1h=PicoUSD(pricing.cache_write1h.pico_per_token() if pricing.cache_write1h else dearest),
+        input=PicoUSD(base),
+        output=PicoUSD(pricing.output.pico_per_token() if pricing.output else 0),
+        cached_input=price(pricing.cached_input),
+        cache_write_5m=price(pricing.cache_write5m),
+        cache_write_1h=price(pricing.cache_write1h),
     )
 
 

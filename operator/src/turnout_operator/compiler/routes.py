@@ -25,7 +25,7 @@ def compile_route(
     spec = route.spec
     law.examine(route, faults)
     law.examine_exceptions(spec.exceptions, now, faults)
-    not_enforced = enforceable.examine(route, faults)
+    not_enforced = enforceable.examine(spec, faults)
     resolved = resolve(route, pools, labels, faults)
     reachable = tuple(c for c in resolved if c.name in reachable_names(spec))
     origin = origin_of(route)
