@@ -1,5 +1,6 @@
 """The OpenAI dialect: `POST /v1/chat/completions` and `GET /v1/models`, as bytes."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,14 +118,14 @@ def body(order: Order) -> bytes:
                 "index": index,
                 "message": {
                     "role": "assistant",
-                    "content": "".join(piece.text for piece in pieces),
+                    "content": words.text,
                     "refusal": None,
                     "annotations": [],
                 },
                 "logprobs": None,
                 "finish_reason": order.finish,
             }
-            for index, pieces in enumerate(order.texts)
+            for index, words in enumerate(order.texts)
         ],
         "service_tier": "default",
         "system_fingerprint": "fp_sim",
@@ -150,11 +151,11 @@ def events(order: Order) -> Iterator[Send]:
         delta = b'{"role":"assistant","content":"","refusal":null}'
         yield Send(Part.PREAMBLE, start + delta + b',"logprobs":null,"finish_reason":null}]' + tail)
     after = b'},"logprobs":null,"finish_reason":null}]' + tail
-    for turn in range(max(map(len, order.texts), default=0)):
-        for start, pieces in zip(opened, order.texts, strict=True):
-            if turn < len(pieces):
-                piece = pieces[turn]
-                yield Send(Part.CONTENT, start + b'{"content":' + msgspec.json.encode(piece.text) + after, piece.tokens)
+    for turn in itertools.zip_longest(*(words.pieces() for words in order.texts)):
+        for start, piece in zip(opened, turn, strict=True):
+            if piece is not None:
+                data = start + b'{"content":' + msgspec.json.encode(piece.text) + after
+                yield Send(Part.CONTENT, data, piece.tokens)
     finish = msgspec.json.encode(order.finish)
     for start in opened:
         yield Send(Part.FINISH, start + b'{},"logprobs":null,"finish_reason":' + finish + b"}]" + tail)

@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol, Generic[E]):
             if isinstance(step, Send):
                 exchange.generated += step.tokens
                 self._transport.write(step.data)
-                if self._paused:
+                if self._paused or self._transport.is_closing():  # full, or the client is gone
                     break
             elif not self._pause(step):
                 break

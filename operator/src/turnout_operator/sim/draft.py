@@ -79,14 +79,16 @@ def _paced(events: Iterator[Send], latency: Latency, rng: random.Random) -> Iter
 
 def framed(draft: Draft, *, close: bool) -> Iterator[Step]:
     """The steps with HTTP framing around them, ready for the wire. `close`: the head tells that the connection ends."""
+    chunked = draft.chunked
     for step in draft.steps:
-        match step:
-            case Send(part=Part.HEAD, tokens=tokens):
-                yield Send(Part.HEAD, _head(draft, close=close), tokens)
-            case Send(part=Part.NOISE) | Wait() | Work() | Hang() | Reset() | Close():
-                yield step
-            case Send(part=part, data=data, tokens=tokens):
-                yield Send(part, b"%x\r\n%b\r\n" % (len(data), data), tokens) if draft.chunked else step
+        if not isinstance(step, Send) or step.part is Part.NOISE:
+            yield step
+        elif step.part is Part.HEAD:
+            yield Send(Part.HEAD, _head(draft, close=close), step.tokens)
+        elif chunked:
+            yield Send(step.part, b"%x\r\n%b\r\n" % (len(step.data), step.data), step.tokens)
+        else:
+            yield step
     if draft.chunked and not (draft.steps and isinstance(draft.steps[-1], Hang | Reset | Close)):
         yield Send(Part.END, b"0\r\n\r\n")
 

@@ -89,7 +89,7 @@ def models(profile: Profile) -> bytes:
 
 def body(order: Order) -> bytes:
     """A plain answer."""
-    answer = _message(order, [{"type": "text", "text": "".join(piece.text for piece in order.texts[0])}], order.finish)
+    answer = _message(order, [{"type": "text", "text": order.texts[0].text}], order.finish)
     if order.shape is not UsageShape.MISSING:
         answer["usage"] = _usage(Usage() if order.shape is UsageShape.ZERO else order.reported)
     if order.shape is UsageShape.CONTRADICTORY:
@@ -111,7 +111,7 @@ def events(order: Order) -> Iterator[Send]:
     yield _event(Part.PREAMBLE, {"type": "content_block_start", "index": 0, "content_block": block})
     yield _event(Part.PREAMBLE, {"type": "ping"})
     before = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":'
-    for piece in order.texts[0]:
+    for piece in order.texts[0].pieces():
         yield Send(Part.CONTENT, before + msgspec.json.encode(piece.text) + b"}}\n\n", piece.tokens)
     yield _event(Part.FINISH, {"type": "content_block_stop", "index": 0})
     stop: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": order.finish, "stop_sequence": None}}

@@ -7,11 +7,11 @@ import msgspec
 from turnout_operator.sim.ask import Ask
 from turnout_operator.sim.pricing import Usage
 from turnout_operator.sim.script import UsageShape
-from turnout_operator.sim.text import Piece
+from turnout_operator.sim.text import Words
 
 
 class Order(msgspec.Struct, frozen=True):
-    """`texts`: one text a choice, in pieces, each a stream event.
+    """`texts`: one a choice.
 
     `reported` is what the client reads, `billed` what the bill says; they differ only by a scripted lie.
     `finish`: the reason in the dialect's own word.
@@ -20,7 +20,7 @@ class Order(msgspec.Struct, frozen=True):
     number: int
     created: int
     ask: Ask
-    texts: tuple[tuple[Piece, ...], ...]
+    texts: tuple[Words, ...]
     finish: str
     reported: Usage
     billed: Usage
@@ -29,7 +29,7 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def tokens(self) -> int:
         """Output tokens over all choices."""
-        return sum(piece.tokens for pieces in self.texts for piece in pieces)
+        return sum(words.tokens for words in self.texts)
 
 
 class Part(enum.Enum):
@@ -46,7 +46,7 @@ class Part(enum.Enum):
     NOISE = enum.auto()  # what a fault put there
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Bytes to write. `tokens`: output tokens that exist once these bytes do."""
 
     part: Part
@@ -54,7 +54,7 @@ class Send(msgspec.Struct, frozen=True):
     tokens: int = 0
 
 
-class Wait(msgspec.Struct, frozen=True):
+class Wait(msgspec.Struct, frozen=True, gc=False):
     seconds: float
 
 

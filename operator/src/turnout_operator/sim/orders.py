@@ -12,7 +12,7 @@ from turnout_operator.sim.order import Order
 from turnout_operator.sim.pricing import Usage
 from turnout_operator.sim.profile import Dialect, Model, Profile
 from turnout_operator.sim.script import Answer, Effect, Huge, Lie
-from turnout_operator.sim.text import Piece
+from turnout_operator.sim.text import Words
 
 _FINISH = {Dialect.OPENAI: chat.FINISH, Dialect.ANTHROPIC: messages.FINISH}
 _CHOICE_GAP = 101  # words between the beginnings of two choices, so that they differ
@@ -31,12 +31,12 @@ def write(
     """The order for a checked request. `created`: Unix seconds. Draws the length only where none was wished for."""
     drawn = 0 if ask.wishes.output is not None else round(amounts.draw(model.output_tokens, rng))
     tokens, finish = asking.output_tokens(ask, model, drawn)
-    pieces = _own_pieces(ask, tokens, profile.tokens_per_chunk)
+    texts = _own_words(ask, tokens, profile.tokens_per_chunk)
     order = Order(
         number=number,
         created=created,
         ask=ask,
-        texts=pieces,
+        texts=texts,
         finish=_FINISH[ask.dialect][finish],
         reported=Usage(),
         billed=Usage(),
@@ -46,19 +46,19 @@ def write(
     return _with_usage(order, effects, profile.bytes_per_token)
 
 
-def _own_pieces(ask: Ask, tokens: int, per_chunk: int) -> tuple[tuple[Piece, ...], ...]:
+def _own_words(ask: Ask, tokens: int, per_chunk: int) -> tuple[Words, ...]:
     begins = range(ask.begin, ask.begin + ask.choices * _CHOICE_GAP, _CHOICE_GAP)
-    return tuple(text.split(text.answer(begin, tokens), tokens, per_chunk) for begin in begins)
+    return tuple(Words(text.answer(begin, tokens), tokens, per_chunk) for begin in begins)
 
 
 def _amend(order: Order, effect: Effect, per_chunk: int) -> Order:
     match effect:
         case Effect(huge=Huge(tokens=tokens, one_chunk=one_chunk)):
-            pieces = _own_pieces(order.ask, tokens, max(1, tokens) if one_chunk else per_chunk)
-            return msgspec.structs.replace(order, texts=pieces)
-        case Effect(answer=Answer(text=words, finish_reason=reason)):
-            pieces = (text.split(words, text.count(words), per_chunk),) * order.ask.choices
-            return msgspec.structs.replace(order, texts=pieces, finish=reason or order.finish)
+            texts = _own_words(order.ask, tokens, max(1, tokens) if one_chunk else per_chunk)
+            return msgspec.structs.replace(order, texts=texts)
+        case Effect(answer=Answer(text=given, finish_reason=reason)):
+            texts = (Words(given, text.count(given), per_chunk),) * order.ask.choices
+            return msgspec.structs.replace(order, texts=texts, finish=reason or order.finish)
         case Effect(usage=shape) if shape is not None:
             return msgspec.structs.replace(order, shape=shape)
         case _:

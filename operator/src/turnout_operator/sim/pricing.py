@@ -28,14 +28,22 @@ class Usage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
         return self.input - self.cached - self.cache_write
 
 
-def cost_nano_usd(usage: Usage, prices: Prices) -> int:
-    """What the provider charges for one request, in 10^-9 USD, rounded up once."""
-    cached = prices.input if prices.cached_input is None else prices.cached_input
-    written = prices.input if prices.cache_write is None else prices.cache_write
-    dollars_per_million = (
-        usage.fresh * Fraction(prices.input)
-        + usage.cached * Fraction(cached)
-        + usage.cache_write * Fraction(written)
-        + usage.output * Fraction(prices.output)
-    )
-    return math.ceil(dollars_per_million * _NANO_PER_TOKEN)
+class Tariff:
+    """A model's prices as whole numbers over one denominator, so that a bill is one integer division."""
+
+    def __init__(self, prices: Prices) -> None:
+        cached = prices.input if prices.cached_input is None else prices.cached_input
+        written = prices.input if prices.cache_write is None else prices.cache_write
+        per_token = [Fraction(price) * _NANO_PER_TOKEN for price in (prices.input, cached, written, prices.output)]
+        self._denominator = math.lcm(*(price.denominator for price in per_token))
+        self._input, self._cached, self._written, self._output = (int(price * self._denominator) for price in per_token)
+
+    def cost_nano_usd(self, usage: Usage) -> int:
+        """What the provider charges for one request, in 10^-9 USD, rounded up once."""
+        total = (
+            usage.fresh * self._input
+            + usage.cached * self._cached
+            + usage.cache_write * self._written
+            + usage.output * self._output
+        )
+        return -(-total // self._denominator)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from turnout_operator.sim import ask as asking
-from turnout_operator.sim import chat, draft, faults, keys, log, messages, orders, pricing
+from turnout_operator.sim import chat, draft, faults, keys, log, messages, orders
 from turnout_operator.sim.ask import Ask, RefusedError
 from turnout_operator.sim.bill import Account, Charge
 from turnout_operator.sim.draft import Draft
@@ -18,7 +18,7 @@ from turnout_operator.sim.http1 import Request
 from turnout_operator.sim.limits import Limiter
 from turnout_operator.sim.log import Entry, Outcome, Ring
 from turnout_operator.sim.order import Order, Step
-from turnout_operator.sim.pricing import Usage
+from turnout_operator.sim.pricing import Tariff, Usage
 from turnout_operator.sim.profile import Abort, Dialect, Model, Profile
 from turnout_operator.sim.rules import Rules
 from turnout_operator.sim.script import Bills, Effect, Script
@@ -80,6 +80,7 @@ class Provider:
         self.requests = 0
         self.in_flight = 0
         self.started = now
+        self._tariffs = {model.name: Tariff(model.prices) for model in settings.profile.models}
         self._limiter = Limiter()
         self._rng = random.Random(settings.seed)
         self._on_change = on_change
@@ -123,7 +124,7 @@ class Provider:
         usage = _charged(exchange, outcome)
         cost = 0
         if usage is not None and exchange.tab is not None:
-            cost = pricing.cost_nano_usd(usage, exchange.tab.model.prices)
+            cost = self._tariffs[exchange.tab.model.name].cost_nano_usd(usage)
             tag = exchange.tab.order.ask.tag
             self.account.charge(
                 Charge(exchange.key, exchange.tab.model.name, tag, usage, cost, outcome is Outcome.ABORTED)

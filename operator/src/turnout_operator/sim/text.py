@@ -37,21 +37,27 @@ def answer(begin: int, tokens: int) -> str:
     return (_RING * laps)[4 * begin : 4 * (begin + tokens)]
 
 
-class Piece(msgspec.Struct, frozen=True):
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """What one stream event holds."""
 
     text: str
     tokens: int
 
 
-def split(text: str, tokens: int, tokens_per_chunk: int) -> tuple[Piece, ...]:
-    """The pieces of a streamed answer, four characters a token; their tokens sum up to `tokens`."""
-    width = 4 * tokens_per_chunk
-    starts = range(0, len(text), width)
-    pieces = [Piece(text[i : i + width], tokens_per_chunk) for i in starts]
-    if pieces:
-        pieces[-1] = Piece(pieces[-1].text, tokens - tokens_per_chunk * (len(pieces) - 1))
-    return tuple(pieces)
+class Words(msgspec.Struct, frozen=True):
+    """The text of one choice. `per_chunk`: tokens in one stream event, four characters a token."""
+
+    text: str
+    tokens: int
+    per_chunk: int
+
+    def pieces(self) -> list[Piece]:
+        """What the events of a stream hold; their tokens sum up to `tokens`."""
+        width = 4 * self.per_chunk
+        pieces = [Piece(self.text[i : i + width], self.per_chunk) for i in range(0, len(self.text), width)]
+        if pieces:
+            pieces[-1] = Piece(pieces[-1].text, self.tokens - self.per_chunk * (len(pieces) - 1))
+        return pieces
 
 
 def count(text: str) -> int:
