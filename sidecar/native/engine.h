@@ -1,0 +1,55 @@
+/* What the C files of the engine share. The two halves that Python sees stand in `upcalls.h` and `downcalls.h`. */
+#ifndef TURNOUT_ENGINE_H
+#define TURNOUT_ENGINE_H
+
+#include "abi.h"
+#include "types.h"
+
+#include "downcalls.h"
+#include "upcalls.h"
+
+/* An answer that is no event stream is collected here and goes up whole: one upcall instead of three or four. */
+typedef struct answer {
+  uint64_t stream;
+  struct answer *next;
+  turnout_head head;
+  char *body;
+  size_t size;
+  size_t room;
+} answer;
+
+/* One client request. Slots are never freed, only reused under a new key, so a late wake from another thread reads
+ * valid memory, sees another key and does nothing. */
+struct turnout_filter {
+  void *envoy;
+  void *scheduler;
+  uint64_t key;    /* one per request, never reused; 0 in a free slot */
+  uint64_t policy; /* the filter config's token */
+  bool asked;      /* Python has the request */
+  bool ended;      /* our last byte, or a reset, was handed to Envoy: nothing goes up any more */
+  answer *answers;
+  turnout_filter *next_free;
+};
+
+/* slots.c */
+turnout_filter *slot_take(void *envoy, uint64_t policy);
+void slot_wakeable(turnout_filter *filter);
+void slot_free(turnout_filter *filter);
+
+/* answers.c */
+answer *answer_of(turnout_filter *filter, uint64_t stream);
+answer *answer_begin(turnout_filter *filter, uint64_t stream, const turnout_head *head);
+bool answer_append(answer *whole, const bytes *chunks, size_t count);
+void answer_drop(turnout_filter *filter, uint64_t stream);
+void answer_drop_all(turnout_filter *filter);
+
+/* headers.c: `packed` is key NUL value NUL … of `pairs` pairs; false when that is not so or a byte is not printable */
+bool headers_unpack(const char *packed, size_t size, pair *out, size_t pairs);
+
+/* chunks.c: the chunks as one piece, in place when there is one chunk, else in a buffer of this thread */
+bytes chunks_join(const bytes *chunks, size_t count);
+
+/* program.c */
+void engine_log(int level, const char *words);
+
+#endif

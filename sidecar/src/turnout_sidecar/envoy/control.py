@@ -1,0 +1,237 @@
+"""The engine's life on Envoy's main thread: start, the timer wheel's clock, reports to the lease service, the last report.
+
+Envoy asks for an answer to its shutdown and waits for it without end, so every way out of here ends in `turnout_shutdown_done`.
+"""
+
+import os
+import random
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from _turnout_engine import lib
+
+from turnout_sidecar.core import wal
+from turnout_sidecar.engine import Engine
+from turnout_sidecar.envoy import settings
+from turnout_sidecar.envoy.faults import Faults
+from turnout_sidecar.envoy.host import now, packed
+from turnout_sidecar.envoy.log import Level, log
+from turnout_sidecar.envoy.metrics import EnvoySink
+from turnout_sidecar.envoy.reporting import TIMEOUT, Reporting
+from turnout_sidecar.envoy.wheel import TICK, Wheel
+from turnout_sidecar.policy.report import Answer, EpochReport, Report, decode_answer, encode_report
+from turnout_sidecar.policy.units import Millis
+
+if TYPE_CHECKING:
+    from turnout_sidecar.envoy.host import EnvoyHost
+
+TURN = 1
+NEED = 2
+FLUSH_MS = 200
+FINAL_MS = 2_000
+"""How long the last report may take. After it the record on the volume speaks for this life."""
+
+
+class Control:
+    """One a process. Everything but `rouse` and `need` is called on the main thread."""
+
+    def __init__(self, config: Any, document: bytes) -> None:
+        """Raises what makes a start impossible: unreadable settings, a metric that cannot be defined."""
+        self.settings = settings.decode(document)
+        self._config = config
+        self._scheduler = lib.turnout_scheduler(config)
+        self._clock, self._report, self._flush = (lib.turnout_timer(config) for _ in range(3))
+        self.wheel = Wheel()
+        self.requests: dict[int, EnvoyHost] = {}
+        self.sink = EnvoySink(config)
+        self.faults = Faults(self.sink)
+        self._epoch = f"{socket.gethostname()[:40]}-{uuid.uuid4().hex}"
+        self._record, self._previous = self._open_record()
+        self.engine = Engine(
+            epoch=self._epoch, rng=random.Random(int.from_bytes(os.urandom(8))), record=self._record, wall=wall
+        )
+        self.engine.metrics = self.sink
+        self.engine.on_need = self.need
+        self.engine.wake = self._wake
+        self._reporting = Reporting(Millis(self.settings.report_interval_ms), random.Random(os.getpid()))
+        self._call: int | None = None
+        self._stopping: Millis | None = None
+        self._leaving = False
+        self._last_call: int | None = None
+
+    def ready(self) -> None:
+        lib.turnout_timer_enable(self._flush, FLUSH_MS)
+        if self.settings.report_cluster:
+            lib.turnout_timer_enable(self._report, 0)
+
+    # -- from the worker ----------------------------------------------------------------------------------------------
+
+    def rouse(self) -> None:
+        """The wheel slept and somebody armed it."""
+        lib.turnout_post(self._scheduler, TURN)
+
+    def need(self) -> None:
+        """A report now would help somebody."""
+        if self.settings.report_cluster:
+            lib.turnout_post(self._scheduler, NEED)
+
+    def _wake(self, exchange: Any) -> None:
+        host: EnvoyHost = exchange.host
+        host.roused = True
+        host.ring()
+
+    # -- Envoy's events -----------------------------------------------------------------------------------------------
+
+    def event(self, event: int) -> None:
+        if event == TURN:
+            lib.turnout_timer_enable(self._clock, TICK)
+        elif event == NEED and (delay := self._reporting.need()) is not None and self._stopping is None:
+            lib.turnout_timer_enable(self._report, delay)
+
+    def timer(self, timer: Any) -> None:
+        if timer == self._clock:
+            self._turn()
+        elif timer == self._flush:
+            self._housekeeping()
+        elif self._stopping is None:
+            self._report_now()
+        else:
+            self._give_up()
+
+    def called(self, call: int, status: int, body: bytes) -> None:
+        if call == self._last_call:
+            self._leave(acknowledged=status == 200)
+            return
+        if call != self._call:
+            return
+        self._call = None
+        self._answered(self._read(status, body))
+
+    def drain(self) -> None:
+        """Envoy takes no new connections: tell the ledger soon what is left."""
+        if self.settings.report_cluster and self._stopping is None and (delay := self._reporting.need()) is not None:
+            lib.turnout_timer_enable(self._report, delay)
+
+    def shutdown(self) -> None:
+        """Requests that are being answered get some time; then the last report; then Envoy may go."""
+        if self._stopping is None:
+            self._stopping = now()
+        self._try_to_leave()
+
+    # -- the clock ----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        for host in self.wheel.turn(now()):
+            host.ring()  # type: ignore[attr-defined]
+        if not self.wheel.sleep_if_empty():
+            lib.turnout_timer_enable(self._clock, TICK)
+
+    def _housekeeping(self) -> None:
+        lib.turnout_timer_enable(self._flush, FLUSH_MS)
+        if self._stopping is not None and not self._leaving:
+            self._try_to_leave()
+        self.sink.flush()
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def _report_now(self) -> None:
+        if not self._reporting.timer():
+            return
+        self._reporting.sent()
+        call = self._send(self.engine.report(now()), TIMEOUT)
+        if call is None:
+            self._answered(None)
+        else:
+            self._call = call
+
+    def _send(self, report: Report, timeout: int) -> int | None:
+        """The call's id; None where it could not even be started."""
+        body = encode_report(msgspec.structs.replace(report, previous=self._previous))
+        cluster = self.settings.report_cluster.encode()
+        head = (
+            (b":method", b"POST"),
+            (b":path", b"/v1/report"),
+            (b"host", self.settings.report_authority.encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        )
+        blob = packed(head)
+        call: int = lib.turnout_call(
+            self._config, cluster, len(cluster), blob, len(blob), len(head), body, len(body), timeout
+        )
+        return call if call >= 0 else None
+
+    def _read(self, status: int, body: bytes) -> Answer | None:
+        if status != 200:
+            return None
+        try:
+            return decode_answer(body)
+        except msgspec.MsgspecError as error:
+            log(Level.ERROR, f"the lease service's answer is unreadable: {error}")
+            return None
+
+    def _answered(self, answer: Answer | None) -> None:
+        if answer is not None and answer.closed_epochs:
+            self._previous = tuple(e for e in self._previous if e.epoch not in answer.closed_epochs)
+            wal.forget(Path(self.settings.epoch_dir), (e for e in answer.closed_epochs if e != self._epoch))
+        delay = self._reporting.done(answered=answer is not None)
+        if self._stopping is None:
+            lib.turnout_timer_enable(self._report, delay)
+        self.engine.on_answer(answer, now())
+
+    def _open_record(self) -> tuple[wal.WriteAheadRecord | None, tuple[EpochReport, ...]]:
+        if not self.settings.epoch_dir:
+            return None, ()
+        directory = Path(self.settings.epoch_dir)
+        earlier = wal.replay(directory)
+        for words in earlier.unreadable:
+            log(Level.WARN, words)
+        try:
+            return wal.WriteAheadRecord.open(directory, self._epoch), earlier.epochs
+        except wal.RecordUnavailable as refusal:
+            log(Level.WARN, str(refusal))
+            return None, earlier.epochs
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _try_to_leave(self) -> None:
+        assert self._stopping is not None
+        if self.requests and now() - self._stopping < self.settings.drain_ms:
+            return
+        self._leaving = True
+        try:
+            self.engine.shutdown(now())
+            if self.settings.report_cluster:
+                self._last_call = self._send(self.engine.report(now()), FINAL_MS)
+        finally:
+            if self._last_call is None:
+                self._leave(acknowledged=False)
+            else:
+                lib.turnout_timer_enable(self._report, FINAL_MS + 500)
+
+    def _give_up(self) -> None:
+        """Envoy's own timeout of the last call should have come first."""
+        self._leave(acknowledged=False)
+
+    def _leave(self, *, acknowledged: bool) -> None:
+        # The map stays open: the worker still runs, and what it settles now may be written without harm.
+        if self._record is not None and acknowledged:
+            self._record.path.unlink(missing_ok=True)
+        lib.turnout_shutdown_done()
+
+
+def wall() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def assert_one_worker(workers: int) -> None:
+    """Raises ValueError: the engine is one interpreter for one worker."""
+    if workers != 1:
+        raise ValueError(
+            f"Envoy runs {workers} workers; the engine serves one: start Envoy with --concurrency 1, scale by replicas"
+        )

@@ -1,0 +1,291 @@
+"""The `Host` of an exchange over Envoy's ABI, and the gate through which every event reaches the exchange.
+
+Rules
+- One event at a time. Envoy calls back inside our own calls (a refused connect comes inside `start`, the stream's end inside
+  `send_data`); such an event waits until the exchange has returned.
+- An exception in an exchange is a bug that one client sees: it is counted, the exchange is told by `on_bug`, and if that does not end
+  the request, the shell does.
+- After our last byte nothing more comes up (the shim sees to it), so that byte also takes the request out of `LIVE`.
+- This file runs on the worker only. The wheel alone is shared with the main thread.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from time import monotonic_ns
+from typing import Any
+
+from _turnout_engine import ffi, lib
+
+from turnout_sidecar.core.host import Headers, StartFailure
+from turnout_sidecar.envoy.wheel import Wheel
+from turnout_sidecar.policy.model import Endpoint
+from turnout_sidecar.policy.units import Millis
+
+RESET_AFTER = 50
+"""Milliseconds between the last data and a reset: in the same turn some HTTP/2 clients lost everything, 50 ms later nothing was lost."""
+RESET_WHILE_SLOW = 2_000
+"""A client that reads slowly gets so much longer, as long as Envoy still holds data for it."""
+
+NO_CLUSTER = 2
+LAST_RESORT = b'{"error":{"message":"Turnout failed inside; the request was not answered.","type":"server_error","param":null,"code":"internal_error"}}'
+
+Guard = Callable[[str, BaseException], None]
+"""Counts and logs an exception, given the entry's name."""
+
+
+def now() -> Millis:
+    return Millis(monotonic_ns() // 1_000_000)
+
+
+def packed(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers in the shim's form: key NUL value NUL, so that C builds Envoy's array without one allocation here."""
+    return b"\0".join([*chain.from_iterable(pairs), b""])
+
+
+class EnvoyHost:
+    """One client request. Made by the shell, given to the engine as its `Host`."""
+
+    __slots__ = (
+        "_above",
+        "_busy",
+        "_cut_by",
+        "_dead",
+        "_facts",
+        "_filter",
+        "_guard",
+        "_later",
+        "_over",
+        "_requests",
+        "_rouse",
+        "_wheel",
+        "committed",
+        "due",
+        "exchange",
+        "key",
+        "roused",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        filter_: Any,
+        key: int,
+        requests: "dict[int, EnvoyHost]",
+        wheel: Wheel,
+        rouse: Callable[[], None],
+        guard: Guard,
+    ) -> None:
+        self._filter = filter_
+        self.key = key
+        self._requests = requests
+        self._wheel = wheel
+        self._rouse = rouse
+        self._guard = guard
+        self.exchange: Any = None
+        self.committed = False
+        self.due: Millis | None = None
+        self.slot: int | None = None
+        self.roused = False
+        self._busy = False
+        self._over = False
+        self._above = False
+        self._cut_by: Millis | None = None
+        self._dead: set[int] | None = None
+        self._facts: list[tuple[bytes, bytes]] = []
+        self._later: list[tuple[str, int, tuple[Any, ...]]] = []
+
+    # -- Host ---------------------------------------------------------------------------------------------------------
+
+    def header(self, name: str) -> str:
+        """All values of a repeated header joined as HTTP says, so that a second one cannot hide."""
+        key = name.encode()
+        out = ffi.new("turnout_bytes *")
+        count = lib.turnout_header(self._filter, key, len(key), 0, out)
+        if not count:
+            return ""
+        values = [ffi.unpack(out.at, out.size) if out.size else b""]
+        for index in range(1, count):
+            lib.turnout_header(self._filter, key, len(key), index, out)
+            values.append(ffi.unpack(out.at, out.size) if out.size else b"")
+        return b", ".join(values).decode("latin-1")
+
+    def start(self, endpoint: Endpoint, path: str, headers: Headers, body: bytes) -> int | StartFailure:
+        if self._over:
+            return StartFailure.CANNOT_SERVE
+        cluster, authority, where, head = (
+            endpoint.cluster.encode(),
+            endpoint.authority.encode(),
+            path.encode(),
+            packed(headers),
+        )
+        stream: int = lib.turnout_start(
+            self._filter,
+            cluster,
+            len(cluster),
+            authority,
+            len(authority),
+            where,
+            len(where),
+            head,
+            len(head),
+            len(headers),
+            body,
+            len(body),
+        )
+        if stream >= 0:
+            return stream
+        if stream == -100:
+            raise ValueError("a header of an attempt holds a byte that HTTP does not allow")
+        return StartFailure.NO_CLUSTER if -stream == NO_CLUSTER else StartFailure.CANNOT_SERVE
+
+    def cancel(self, stream: int) -> None:
+        # Named dead first: Envoy tells of the reset inside the call.
+        if self._dead is None:
+            self._dead = set()
+        self._dead.add(stream)
+        lib.turnout_cancel(self._filter, stream)
+
+    def send_head(self, status: int, headers: Headers) -> None:
+        if self._over:
+            return
+        head = packed(headers)
+        if lib.turnout_send_head(self._filter, status, head, len(head), len(headers)):
+            raise ValueError("a response header holds a byte that HTTP does not allow")
+        self.committed = True
+
+    def send_data(self, data: bytes, *, end: bool) -> None:
+        if self._over:
+            return
+        if end:
+            self._finish()
+        lib.turnout_send_data(self._filter, data, len(data), end)
+
+    def reset_soon(self) -> None:
+        if self._over or self._cut_by is not None:
+            return
+        at = now()
+        self._cut_by = Millis(at + RESET_WHILE_SLOW)
+        self._arm(Millis(at + RESET_AFTER))
+
+    def alarm(self, at: Millis | None) -> None:
+        if self._cut_by is not None or self._over:
+            return
+        if at is None:
+            self.due = None
+        else:
+            self._arm(at)
+
+    def record(self, name: str, value: str | int) -> None:
+        if isinstance(value, int):
+            self._facts.append((b"#" + name.encode(), b"%d" % value))
+        else:
+            self._facts.append((name.encode(), value.encode(errors="replace")))
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    def up(self, entry: str, stream: int, *arguments: Any) -> None:
+        """Gives an event to the exchange's method `entry`, now or, when the exchange is at work, right after. `stream`: -1 for none."""
+        if self._busy:
+            self._later.append((entry, stream, arguments))
+            return
+        self._busy = True
+        self._one(entry, stream, arguments)
+        while self._later:
+            self._one(*self._later.pop(0))
+        self._busy = False
+
+    def woken(self) -> None:
+        at = now()
+        if self._cut_by is not None:
+            self._cut(at)
+            return
+        due = self.due
+        if self.roused:
+            self.roused = False
+        elif due is None:
+            return
+        elif at < due:
+            self._arm(due)
+            return
+        self.due = None
+        self.up("on_alarm", -1, at)
+
+    def pressure(self, above: bool) -> None:
+        self._above = above
+
+    def gone(self) -> None:
+        """The client left, or Envoy ended the request by itself."""
+        cut = self._cut_by is not None
+        self._over = True
+        self._requests.pop(self.key, None)
+        if not cut:
+            self.up("on_client_gone", -1, now())
+        self._tell()
+
+    def ring(self) -> None:
+        """Main thread: have `woken` called on the worker."""
+        lib.turnout_wake(self._filter, self.key)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _one(self, entry: str, stream: int, arguments: tuple[Any, ...]) -> None:
+        if stream >= 0 and self._dead is not None and stream in self._dead:
+            return
+        if self._cut_by is not None or (self._over and entry != "on_client_gone"):
+            return
+        try:
+            if stream >= 0:
+                getattr(self.exchange, entry)(stream, *arguments)
+            else:
+                getattr(self.exchange, entry)(*arguments)
+        except BaseException as error:  # noqa: BLE001 - an exception that reached Envoy would hang the client
+            self.bug(entry, error)
+
+    def bug(self, entry: str, error: BaseException) -> None:
+        self._guard(entry, error)
+        if self.exchange is not None:
+            try:
+                self.exchange.on_bug(error, now())
+            except BaseException as second:  # noqa: BLE001
+                self._guard("on_bug", second)
+        if self._over or self._cut_by is not None:
+            return
+        if self.committed:
+            self.reset_soon()
+            return
+        self.send_head(
+            500,
+            (
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(LAST_RESORT)),
+                (b"x-should-retry", b"false"),
+            ),
+        )
+        self.send_data(LAST_RESORT, end=True)
+
+    def _arm(self, at: Millis) -> None:
+        if self._wheel.arm(self, at):
+            self._rouse()
+
+    def _cut(self, at: Millis) -> None:
+        assert self._cut_by is not None
+        if self._above and at < self._cut_by:
+            self._arm(Millis(at + RESET_AFTER))
+            return
+        self._finish()
+        lib.turnout_reset(self._filter)
+
+    def _finish(self) -> None:
+        """Before the last byte: the access log is written inside the call that sends it."""
+        self._tell()
+        self._over = True
+        self.due = None
+        self._requests.pop(self.key, None)
+
+    def _tell(self) -> None:
+        facts, self._facts = self._facts, []
+        if not facts:
+            return
+        blob = packed(facts)
+        if lib.turnout_facts(self._filter, blob, len(blob), len(facts)):
+            self._guard("record", ValueError(f"a fact for the access log holds a control byte: {facts!r}"))
