@@ -156,6 +156,15 @@ class DrillReason(StrEnum):
     NOT_RECOVERED = "NotRecovered"
     COST_EXCEEDED = "CostExceeded"
     NOT_SUPPORTED = "NotSupported"
+    DEGRADATION_ACTIVE = "DegradationActive"
+    """The route is degraded already: an incident is no time for a rehearsal."""
+    ANOTHER_DRILL = "AnotherDrill"
+    """A drill runs on a pool that this one would touch."""
+    OUTSIDE_WINDOW = "OutsideWindow"
+    SUSPENDED = "Suspended"
+    CONTROL_FAILED = "ControlFailed"
+    """Probes without the fault were not answered as the plan says, so the others prove nothing."""
+    PREVIEWED = "Previewed"
     INTERNAL_ERROR = "InternalError"
 
 
