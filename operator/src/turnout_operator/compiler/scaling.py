@@ -14,11 +14,6 @@ STARTUP = Millis(120_000)
 """Where `startup` is not written: loading a small model from a warm disk; too long only means that scaling is patient."""
 
 
-def autoscaler_name(pool_name: str) -> str:
-    """The name of the HorizontalPodAutoscaler that belongs to a pool of that name."""
-    return f"turnout-{pool_name}"
-
-
 def scaling_of(pool: ProviderPool, snapshot: Snapshot, faults: Faults) -> ScalingFacts | None:
     """The facts of the pool's autoscaler; None where none is declared or where another one owns the workload."""
     declared = pool.spec.autoscaling
@@ -82,9 +77,8 @@ def _examine_reach(pool: ProviderPool, faults: Faults) -> None:
 
 def _rival(pool: ProviderPool, snapshot: Snapshot) -> AutoscalerFacts | None:
     """The autoscaler of somebody else that scales the same workload."""
-    mine = autoscaler_name(pool.metadata.name)
     for found in snapshot.autoscalers:
-        if found.namespace != pool.metadata.namespace or (found.ours and found.name == mine):
+        if found.namespace != pool.metadata.namespace or found.ours:
             continue
         if (_group(found.api_version), found.kind, found.target) == _target(pool):
             return found
