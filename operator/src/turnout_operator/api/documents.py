@@ -19,11 +19,12 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One YAML document: its value and the line on which each location begins."""
+    """One YAML document: its value, the line on which each location begins, and the keys that stand twice."""
 
     file: str
     value: Any
     lines: dict[Location, int]
+    repeated: tuple[Location, ...] = ()
 
     def line_of(self, location: Location) -> int:
         """The line of `location`, or of the nearest thing around it that was written."""
@@ -53,7 +54,7 @@ _KubectlLoader.add_implicit_resolver(
 
 
 def parse(file: str, text: str) -> tuple[list[Document], list[Fault]]:
-    """The documents of `text`, and a fault for YAML that cannot be read or that says one key twice."""
+    """The documents of `text`, and a fault where it cannot be read on."""
     documents: list[Document] = []
     faults: list[Fault] = []
     loader = _KubectlLoader(text)
@@ -65,8 +66,8 @@ def parse(file: str, text: str) -> tuple[list[Document], list[Fault]]:
             if value is None:
                 continue
             lines: dict[Location, int] = {}
-            faults.extend(_walk(file, node, (), lines))
-            documents.append(Document(file=file, value=value, lines=lines))
+            repeated = tuple(_repeated(node, (), lines))
+            documents.append(Document(file=file, value=value, lines=lines, repeated=repeated))
     except yaml.YAMLError as error:
         faults.append(_unreadable(file, error))
     finally:
@@ -74,33 +75,21 @@ def parse(file: str, text: str) -> tuple[list[Document], list[Fault]]:
     return documents, faults
 
 
-def _walk(file: str, node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[Fault]:
+def _repeated(node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[Location]:
+    """Every key that stands twice in its mapping; fills `lines` on the way, with the last line where there are two."""
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
-            yield from _walk(file, child, (*location, index), lines)
+            yield from _repeated(child, (*location, index), lines)
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, child in node.value:
             name = str(key.value)
-            line = key.start_mark.line + 1
             if name in seen:
-                yield _twice(file, line, (*location, name))
+                yield (*location, name)
             seen.add(name)
-            lines[(*location, name)] = line
-            yield from _walk(file, child, (*location, name), lines)
-
-
-def _twice(file: str, line: int, location: Location) -> Fault:
-    path = path_of(location)
-    return Fault(
-        file=file,
-        line=line,
-        subject="",
-        path=path,
-        found=str(location[-1]),
-        message=f'duplicate field "{path}": write the key once',
-    )
+            lines[(*location, name)] = key.start_mark.line + 1
+            yield from _repeated(child, (*location, name), lines)
 
 
 def _unreadable(file: str, error: yaml.YAMLError) -> Fault:

@@ -77,8 +77,7 @@ class Gap:
     @property
     def words(self) -> str:
         """A sentence for the person who wrote it."""
-        shown = f" {self.value}" if self.value else ""
-        return f"{self.path}{shown} is not enforced by this version; {self.since} will"
+        return f"this version does not enforce {self.value or 'it'}, {self.since} will: leave it out until then"
 
 
 class Unenforced(NamedTuple):

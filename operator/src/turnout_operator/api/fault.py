@@ -12,6 +12,8 @@ class Finding:
     path: str
     found: str
     message: str
+    hint: str = ""
+    """What would be right, where the apiserver's sentence does not say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -24,5 +26,6 @@ class Fault:
     path: str
     found: str
     message: str
+    hint: str = ""
     reason: str = "Invalid"
     """A reason of the condition the operator would set, see `conditions`."""

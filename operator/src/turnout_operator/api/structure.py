@@ -16,6 +16,7 @@ import jsonschema  # type: ignore[import-untyped]  # its types are a package of 
 
 from turnout_operator.api.documents import Location, path_of
 from turnout_operator.api.fault import Finding
+from turnout_operator.api.types import Decimal, Duration, Money, Price
 
 Schema = dict[str, Any]
 
@@ -72,9 +73,20 @@ def violations(schema: Schema, value: Any) -> Iterator[Structural]:
         found = "nothing" if error.validator == "required" else shown(error.instance)
         message = _words(str(error.validator), error.validator_value, path, error.instance)
         yield Structural(
-            finding=Finding(path=path, found=found, message=message), blocks=str(error.validator) in _BLOCKING
+            finding=Finding(path=path, found=found, message=message, hint=_hint(error)),
+            blocks=str(error.validator) in _BLOCKING,
         )
     yield from _repeated(schema, value, ())
+
+
+_EXPECTED = {scalar.pattern: scalar.expected for scalar in (Duration, Money, Price, Decimal)}
+
+
+def _hint(error: Any) -> str:
+    expected = (
+        _EXPECTED.get(error.schema.get("pattern")) if error.validator in ("pattern", "type", "maxLength") else None
+    )
+    return f"write {expected}" if expected else ""
 
 
 def _words(keyword: str, demanded: Any, path: str, found: Any) -> str:

@@ -97,8 +97,8 @@ class Decimal(_Written):
     """A plain decimal such as a factor or a threshold, at most six decimals."""
 
     __slots__ = ()
-    pattern = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
-    longest = 13
+    pattern = r"^[0-9]{1,5}(\.[0-9]{1,6})?$"
+    longest = 12
     expected = 'a decimal string such as "1.5" (at most six decimals)'
 
     def micro(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout_operator.api import API_VERSION, GROUP, crdgen
-from turnout_operator.api.documents import Document, location_of, parse
+from turnout_operator.api.documents import Document, location_of, parse, path_of
 from turnout_operator.api.fault import Fault, Finding
 from turnout_operator.api.sentences import judge
 from turnout_operator.api.structure import NOT_CHECKED, Schema, unknown_fields, violations
@@ -93,6 +93,7 @@ def fault_at(document: Document, finding: Finding, reason: str = "Invalid") -> F
         path=finding.path,
         found=finding.found,
         message=finding.message,
+        hint=finding.hint,
         reason=reason,
     )
 
@@ -107,6 +108,17 @@ def without_nulls(value: Any) -> Any:
 
 
 def _faults_of(document: Document) -> list[Fault]:
+    twice = [path_of(location) for location in document.repeated]
+    return [
+        *(
+            fault_at(document, Finding(path=path, found="two of it", message=f'duplicate field "{path}"'))
+            for path in twice
+        ),
+        *_value_faults(document),
+    ]
+
+
+def _value_faults(document: Document) -> list[Fault]:
     if not isinstance(document.value, dict):
         whole = Finding(
             path="", found="", message="this is not a Kubernetes object: write apiVersion, kind, metadata and spec"
