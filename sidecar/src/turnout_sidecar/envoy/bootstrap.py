@@ -41,10 +41,20 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str
 
 
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """Another place where the control plane may be: only the leader listens, the others refuse the connection."""
+
+    host: str
+    xds_port: int
+    report_port: int
+
+
 class ControlPlane(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     xds_port: int
     report_port: int
+    standby: tuple[Replica, ...] = ()
+    """In a cluster a Service leads to the leader; without one, these are tried too, and those that refuse are left out."""
     tls: Tls | None = None
     token_sds: str = ""
     """Path of a file with `token_secret`'s document. Empty: no token is sent, which only `serve`'s own loopback accepts."""
@@ -209,18 +219,22 @@ def _dynamic() -> dict[str, Any]:
 
 def _xds_cluster(control: ControlPlane) -> dict[str, Any]:
     keepalive = {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
-    return _control_cluster(XDS, control, control.xds_port, {"http2_protocol_options": keepalive}, "h2")
+    places = [(control.host, control.xds_port), *((r.host, r.xds_port) for r in control.standby)]
+    return _control_cluster(XDS, control, places, {"http2_protocol_options": keepalive}, "h2")
 
 
 def _report_cluster(control: ControlPlane) -> dict[str, Any]:
-    return _control_cluster(REPORT, control, control.report_port, {"http_protocol_options": {}}, "http/1.1")
+    places = [(control.host, control.report_port), *((r.host, r.report_port) for r in control.standby)]
+    return _control_cluster(REPORT, control, places, {"http_protocol_options": {}}, "http/1.1")
 
 
 def _control_cluster(
-    name: str, control: ControlPlane, port: int, protocol: dict[str, Any], alpn: str
+    name: str, control: ControlPlane, places: list[tuple[str, int]], protocol: dict[str, Any], alpn: str
 ) -> dict[str, Any]:
-    literal = _is_address(control.host)
-    endpoint = {"endpoint": {"address": {"socket_address": {"address": control.host, "port_value": port}}}}
+    literal = all(_is_address(host) for host, _ in places)
+    endpoints = [
+        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}} for host, port in places
+    ]
     options: dict[str, Any] = {"@type": _HTTP, "explicit_http_config": protocol}
     if control.token_sds:
         codec = {"@type": URL + "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"}
@@ -232,12 +246,27 @@ def _control_cluster(
         "name": name,
         "type": "STATIC" if literal else "STRICT_DNS",
         "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
     }
+    if len(places) > 1:
+        made["health_checks"] = [_listening()]
+        made["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
     if control.tls is not None:
         made["transport_socket"] = _tls(control.tls, alpn)
     return made
+
+
+def _listening() -> dict[str, Any]:
+    """A replica that stands by refuses the connection, which a first health check sees before any call is lost to it."""
+    return {
+        "timeout": "1s",
+        "interval": "1s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+        "no_traffic_interval": "1s",
+        "tcp_health_check": {},
+    }
 
 
 def _token(path: str) -> dict[str, Any]:
