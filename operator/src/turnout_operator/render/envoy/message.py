@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 from functools import cache
 from typing import Any, TypeVar
 
@@ -60,7 +61,7 @@ def secret(name: str, value: bytes) -> bytes:
 def decode(type_url: str, body: bytes) -> dict[str, Any]:
     """The document that `encode` would make these bytes of, for people and goldens."""
     message = message_factory.GetMessageClass(_descriptor(type_url)).FromString(body)
-    document: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    document: dict[str, Any] = json.loads(json_format.MessageToJson(message, preserving_proto_field_name=True))
     return document
 
 
