@@ -27,6 +27,7 @@ _AGAIN = 10
 _KEEP_AFTER_END = Millis(120_000)
 _IDLE = Millis(300_000)
 """An account that nobody used for so long gives its free money back unasked."""
+_PATIENCE = Millis(1_000)
 _SMOOTHING = 5_000.0
 """Milliseconds over which the burn is smoothed."""
 _NONE = NanoUSD(0)
@@ -118,10 +119,13 @@ class _Lease:
 class _Demand:
     """What an account lacked since the last report, and the dearest attempt seen."""
 
-    __slots__ = ("at", "lacking", "need")
+    __slots__ = ("at", "lacking", "need", "told")
 
     def __init__(self) -> None:
         self.lacking = 0
+        self.told = (
+            0  # what the last report said, until it is met or a second old: whoever waits asks only now and then
+        )
         self.need = 0
         self.at = 0
 
@@ -207,7 +211,9 @@ class Book:
     def want(self, account: str, amount: NanoUSD, now: Millis) -> None:
         """Asks for money ahead of a hold, such as on the first sight of a subject."""
         with self._lock:
-            self._ask(account, amount, now)
+            lease = self._current.get(account)
+            if lease is None or lease.free < amount or now >= lease.ends:
+                self._ask(account, amount, now)
 
     # What the report loop does
 
@@ -323,6 +329,7 @@ class Book:
             lease.free += grant.granted - lease.granted
             lease.granted = grant.granted
             lease.changed = True
+            self._met(lease.account)
         self._give_back(lease, grant.returned + grant.recall - lease.returned)
         self._write(lease)
         current = self._current.get(grant.account)
@@ -337,11 +344,17 @@ class Book:
             lease.free -= amount
             lease.returned += amount
             lease.changed = True
+            self._met(lease.account)
             self._urgent = True
+
+    def _met(self, account: str) -> None:
+        demand = self._demand.get(account)
+        if demand is not None:
+            demand.told = 0
 
     def _line(self, lease: _Lease, now: int, elapsed: int) -> AccountReport:
         demand = self._demand.get(lease.account)
-        lacking = demand.lacking if demand is not None else 0
+        lacking = max(demand.lacking, demand.told) if demand is not None else 0
         need = max(lease.need, demand.need if demand is not None else 0)
         weight = 1 - math.exp(-elapsed / _SMOOTHING)
         lease.burn += weight * ((lease.spent - lease.told_spent) / elapsed - lease.burn)
@@ -374,7 +387,8 @@ class Book:
         lines = []
         for account, demand in self._demand.items():
             lease = self._current.get(account)
-            if demand.lacking and not self._closed and (lease is None or now >= lease.ends):
+            wants = max(demand.lacking, demand.told)
+            if wants and not self._closed and (lease is None or now >= lease.ends):
                 lines.append(
                     AccountReport(
                         account=account,
@@ -383,7 +397,7 @@ class Book:
                         spent=_NONE,
                         held=_NONE,
                         returned=_NONE,
-                        wants=NanoUSD(demand.lacking),
+                        wants=NanoUSD(wants),
                         need=NanoUSD(demand.need),
                         urgent=True,
                     )
@@ -391,10 +405,11 @@ class Book:
         return lines
 
     def _forget_demand(self, now: int) -> None:
-        """What was lacking is told once; the dearest attempt is remembered while the account is in use."""
+        """What was lacking is told until it is met or a second old; the dearest attempt is remembered while the account is in use."""
         for account in [a for a, d in self._demand.items() if now - d.at > FORESIGHT]:
             del self._demand[account]
         for demand in self._demand.values():
+            demand.told = max(demand.lacking, demand.told) if now - demand.at <= _PATIENCE else 0
             demand.lacking = 0
 
     def _forget_ended(self, now: int) -> None:
