@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout_operator.api import crdgen
+from turnout_operator.api import crdgen, reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,3 +23,18 @@ def test_a_stale_crd_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     assert crdgen.main(["--check", str(tmp_path)]) == 1
     assert str(stale) in capsys.readouterr().err
+
+
+def test_the_reference_is_that_of_the_models() -> None:
+    folder = ROOT / "docs" / "reference"
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")} == reference.files()
+
+
+def test_a_stale_page_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reference.main([str(tmp_path)]) == 0
+    assert reference.main(["--check", str(tmp_path)]) == 0
+    (tmp_path / "llmroute.md").unlink()
+
+    assert reference.main(["--check", str(tmp_path)]) == 1
+    assert "llmroute.md" in capsys.readouterr().err
