@@ -19,6 +19,7 @@ import httpx
 
 from turnout_operator.render.envoy.listener import INGRESS
 from turnout_sidecar.envoy import launcher
+from turnout_sidecar.envoy.bootstrap import Admin
 
 _PR_SET_PDEATHSIG = 1
 HEALTHY = 60.0
@@ -46,7 +47,7 @@ class Envoy:
     def __init__(
         self,
         bootstrap: Path,
-        admin: Path,
+        admin: Admin,
         died: Callable[[Death], None],
         environment: Mapping[str, str],
         log_level: str,
@@ -112,8 +113,9 @@ class Envoy:
         raise LookupError(INGRESS)
 
     async def _ask(self, path: str) -> Any:
-        transport = httpx.AsyncHTTPTransport(uds=str(self._admin))
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin", timeout=5) as client:
+        transport = httpx.AsyncHTTPTransport(uds=self._admin.path or None)
+        base = f"http://127.0.0.1:{self._admin.port}"
+        async with httpx.AsyncClient(transport=transport, base_url=base, timeout=5) as client:
             response = await client.get(path)
             response.raise_for_status()
             return response.json()

@@ -41,6 +41,11 @@ class KeyOption:
     source: Source
     place: str
 
+    @property
+    def is_file(self) -> bool:
+        """It may change while `serve` runs; the environment cannot."""
+        return self.source is Source.FILE
+
 
 _OPTION = re.compile(r"(?P<namespace>[^/=]+)/(?P<name>[^/=]+)/(?P<key>[^/=]+)=(?P<source>env|file):(?P<place>.+)")
 

@@ -130,6 +130,11 @@ def lines(faults: tuple[Fault, ...]) -> tuple[FaultLine, ...]:
     )
 
 
+def fault(words: str) -> FaultLine:
+    """One without a place in a manifest."""
+    return FaultLine(file="", line=0, subject="", path="", message=words, reason="Unreadable")
+
+
 def dollars(nano: int) -> str:
     """An exact decimal, with cents at least."""
     whole, rest = divmod(abs(nano), 1_000_000_000)

@@ -24,6 +24,8 @@ CONNECTION_WINDOW = 1 << 20
 MAX_STREAMS = 100
 MAX_HEADERS_KB = 60
 MAX_HEADERS = 100
+TRUSTED_CA = "/etc/ssl/certs/ca-certificates.crt"
+"""Debian's and Ubuntu's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class Edge:
     """0: any free port, then to be read from the admin interface."""
     access_log: str = ""
     """File for the access log; empty: standard output."""
-    trusted_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    trusted_ca: str = TRUSTED_CA
     """Certificate authorities that providers are verified against, on the sidecar's disk."""
 
 
@@ -44,6 +46,7 @@ def ingress(edge: Edge) -> dict[str, Any]:
     return {
         "name": INGRESS,
         "address": {"socket_address": {"address": edge.address, "port_value": edge.port}},
+        "enable_reuse_port": False,  # one worker; and a taken port is an error, not two programs taking turns
         "per_connection_buffer_limit_bytes": MAX_BODY,
         "filter_chains": [{"filters": [_http("ingress", access_log(edge.access_log, probe=False))]}],
     }
