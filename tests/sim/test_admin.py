@@ -133,3 +133,11 @@ def test_it_serves_https_with_a_certificate() -> None:
         sim.down()
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{sim.openai_url}/models", verify=trusting)
+
+
+def test_waiting_for_what_does_not_come_says_what_was_there(sim: Sim) -> None:
+    with RawClient(sim.host, sim.port) as client:
+        client.send(ASK)
+        client.read_until(b"[DONE]")
+    with pytest.raises(TimeoutError, match="1 gpt-5-mini Served 200"):
+        sim.wait_for(lambda server: len(server.log()) == 2, timeout=0.05)

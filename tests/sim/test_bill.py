@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from turnout_operator.sim import Bill, Sim
+from turnout_operator.sim import Bill, Sim, key_name
 from turnout_operator.sim.amounts import Price
 from turnout_operator.sim.pricing import Tariff, Usage
 from turnout_operator.sim.profile import Prices
@@ -106,6 +106,9 @@ def test_the_bill_of_any_schedule_is_the_sum_of_its_requests(schedule: list[dict
         for user in ("ada", "bob"):
             part = sum(cost for ask, _, _, cost in charges if (ask["model"], ask["user"]) == (model, user))
             assert bill.of(model=model, tag=user).cost_nano_usd == part
+    for key in ("sk-1", "sk-2"):
+        part = sum(cost for ask, _, _, cost in charges if ask["key"] == key)
+        assert bill.of(key=key_name(key)).cost_nano_usd == part
 
 
 PRICE = st.integers(0, 10**8).map(lambda cents: str(Decimal(cents) / 10**4)).filter(lambda price: "E" not in price)

@@ -5,10 +5,11 @@ It imports nothing of the compiler, the API models or the sidecar, so that what 
 
 from turnout_operator.sim.amounts import InputError
 from turnout_operator.sim.bill import Bill, Line
+from turnout_operator.sim.keys import name as key_name
 from turnout_operator.sim.log import Entry, Outcome
 from turnout_operator.sim.profile import Profile
 from turnout_operator.sim.running import Sim
 from turnout_operator.sim.script import Script
 from turnout_operator.sim.server import Server, State
 
-__all__ = ["Bill", "Entry", "InputError", "Line", "Outcome", "Profile", "Script", "Server", "Sim", "State"]
+__all__ = ["Bill", "Entry", "InputError", "Line", "Outcome", "Profile", "Script", "Server", "Sim", "State", "key_name"]

@@ -135,7 +135,11 @@ class Sim:
     def wait_for(self, fact: Callable[[Server], bool], timeout: float = 30.0) -> None:
         """Returns when `fact` of the server (its `bill()`, `log()`, `state()`) holds; TimeoutError after `timeout`."""
         waiting = asyncio.wait_for(self._server.wait_for(fact), timeout)
-        asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
+        except TimeoutError as error:
+            seen = [f"{e.number} {e.model} {e.outcome} {e.status} {e.fault}".strip() for e in self.log()[-5:]]
+            raise TimeoutError(f"not within {timeout} s; {self.state()}; last requests: {seen}") from error
 
     def _call(self, action: Callable[[], T]) -> T:
         async def act() -> T:
