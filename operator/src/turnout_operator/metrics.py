@@ -47,7 +47,9 @@ XDS_REFUSED = _counter("turnout_xds_refused_streams_total", "Streams refused, by
 
 LEASE_REPORTS = _counter("turnout_lease_reports_total", "Reports of sidecars, by result.", ("result",))
 LEASE_SECONDS = _histogram("turnout_lease_report_seconds", "From a report's arrival to its answer, ledger written.")
-LEDGER_WRITES = _counter("turnout_ledger_writes_total", "Writes of ledger shards, by result.", ("result",))
+LEDGER_WRITES = _gauge(
+    "turnout_ledger_writes_total", "Writes of ledger shards since the start, by result.", ("result",)
+)
 LEDGER_ANOMALIES = _counter(
     "turnout_ledger_anomalies_total",
     "Reports that the ledger does not explain (a restored store, a foreign epoch).",

@@ -16,11 +16,12 @@ class OperatorSettings:
     report_port: int = 18001
     health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet probes it
     health_port: int = 8081
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
     advertise: str = ""
     """The address that sidecars reach this replica at; empty: no EndpointSlice is written."""
     service: str = "turnout-control"
+    listen_address: str = "127.0.0.1"
+    """Where sidecars listen for applications; only the pod itself reaches its loopback."""
+    listen_port: int = 15001
     resync_seconds: float = 300.0
     secret_poll_seconds: float = 5.0
     lease_seconds: float = 15.0

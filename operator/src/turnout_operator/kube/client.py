@@ -172,6 +172,7 @@ def connect(kubeconfig: Path | None = None) -> Client:
     configuration = client.Configuration()
     if kubeconfig is None:
         config.load_incluster_config(client_configuration=configuration)
+        configuration.proxy = None  # the API server's address inside the cluster is behind no proxy
     else:
         config.load_kube_config(str(kubeconfig), client_configuration=configuration)
     configuration.retries = False

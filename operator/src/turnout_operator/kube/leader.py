@@ -37,7 +37,7 @@ class Leadership:
     """`run` blocks until the process must end or `stop` is set; calls `on_lead` once, `on_lost` when it is over."""
 
     def __init__(
-        self, client: Client, settings: LeaderSettings, *, on_lead: Callable[[], None], on_lost: Callable[[], None]
+        self, client: Client, settings: LeaderSettings, *, on_lead: Callable[[], object], on_lost: Callable[[], object]
     ) -> None:
         self._client = client
         self._settings = settings
