@@ -106,7 +106,7 @@ def _by_turns(seen: Sequence[Seen]) -> Iterator[Seen]:
 
 def _sample(expected: Expected, seen: Seen) -> dict[str, Any]:
     sample = seen.sample
-    control = f"{expected.control} answers"
+    control = f"{expected.control}:ok"
     return {
         "fault": None if sample.control else expected.fault,
         "sidecar": _cut(seen.sidecar),

@@ -171,8 +171,8 @@ def path_fault(expected: Expected, sample: ProbeResult) -> str:
         return f"header x-turnout-step says {sample.step or 'nothing'}, {expected.step or 'nothing'} is declared"
     if expected.reason and not sample.signalled:
         return "the body does not say that the answer is degraded (field turnout)"
-    if _tried(sample) != expected.tried:
-        return f"tried {_listed(_tried(sample))}, declared is {_listed(expected.tried)}"
+    if (way := _without_repeats(sample.path)) != expected.path:
+        return f"the way was {_listed(way)}, declared is {_listed(expected.path)}"
     if sample.duration > expected.latency:
         return f"it took {span(sample.duration)}, the route's total deadline is {span(expected.latency)}"
     if sample.cost > expected.cost:
@@ -182,22 +182,20 @@ def path_fault(expected: Expected, sample: ProbeResult) -> str:
 
 def observed_path(sample: ProbeResult) -> tuple[str, ...]:
     """A sample's way for people."""
-    last = f"{sample.candidate} answers" if sample.candidate else f"the route answers {sample.status}"
-    return (f"no answer: {sample.error}",) if sample.error else (*sample.path, last)
+    return (
+        (f"no answer: {sample.error}",)
+        if sample.error
+        else _without_repeats(sample.path) or (f"status {sample.status}",)
+    )
 
 
-def _tried(sample: ProbeResult) -> tuple[str, ...]:
-    """Candidates in the order of their first attempt in a row: retries at the same candidate are one."""
-    names: list[str] = []
-    for entry in sample.path:
-        name = entry.partition(":")[0]
-        if not names or names[-1] != name:
-            names.append(name)
-    return tuple(names)
+def _without_repeats(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Retries at the same candidate are one step of the way."""
+    return tuple(entry for index, entry in enumerate(path) if index == 0 or path[index - 1] != entry)
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return " then ".join(names) or "nothing"
+def _listed(path: tuple[str, ...]) -> str:
+    return " -> ".join(path) or "not told"
 
 
 def _time_to_detect(faulted: list[Seen]) -> Millis | None:
