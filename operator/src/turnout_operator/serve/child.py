@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from turnout_operator.render.envoy.listener import INGRESS
 from turnout_sidecar.envoy import launcher
 from turnout_sidecar.envoy.bootstrap import Admin
 
-_PR_SET_PDEATHSIG = 1
 HEALTHY = 60.0
 """Seconds after which a life counts as a good one and the count of deaths begins anew."""
 MOST_DEATHS = 5
@@ -60,6 +58,8 @@ class Envoy:
         self._log_level = log_level
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self.proven = False
+        """It has served: a death is an accident from now on. One before that would only be repeated."""
 
     @property
     def pid(self) -> int:
@@ -80,6 +80,8 @@ class Envoy:
             if self._stopping:
                 return
             deaths = 1 if monotonic() - began > HEALTHY else deaths + 1
+            if not self.proven:
+                raise EnvoyKeepsDying(f"Envoy ended with {_said(status)} before it served; its words are above")
             if deaths >= MOST_DEATHS:
                 raise EnvoyKeepsDying(
                     f"Envoy ended {deaths} times in a row, last with {_said(status)}; its words are above"
@@ -123,22 +125,8 @@ class Envoy:
 
 def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """A child in a session of its own (a terminal's Ctrl-C is the parent's to handle) that the kernel ends when its parent dies."""
-    parent = os.getpid()
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=lambda: _die_with(parent),
-    )
-
-
-def _die_with(parent: int) -> None:
-    """In the child, before exec."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    leash = [sys.executable, "-m", "turnout_operator.serve.leash", str(os.getpid())]
+    return subprocess.Popen([*leash, *command], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:

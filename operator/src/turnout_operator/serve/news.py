@@ -42,6 +42,7 @@ class RouteLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """US dollars a request"""
     budgets: tuple[str, ...] = ()
     not_enforced: tuple[str, ...] = ()
+    """Fields that are declared and have no effect in this version."""
 
 
 class Loaded(News, frozen=True, tag="loaded"):
@@ -90,6 +91,9 @@ class Stopped(News, frozen=True, tag="stopped"):
 
 Tell = Callable[[News], None]
 
+WIDTH = 160
+"""Characters of a line where no terminal says how many there are."""
+
 
 def as_json(out: TextIO = sys.stdout) -> Tell:
     """One line of JSON for each."""
@@ -103,7 +107,7 @@ def as_json(out: TextIO = sys.stdout) -> Tell:
 
 def for_people(out: TextIO = sys.stderr) -> Tell:
     """Words and tables, on standard error, so that standard output holds the access log alone."""
-    console = Console(file=out, highlight=False, soft_wrap=True)
+    console = Console(file=out, highlight=False, soft_wrap=True, width=None if out.isatty() else WIDTH)
 
     def tell(news: News) -> None:
         _print(console, news)
@@ -159,7 +163,7 @@ def _line(outcome: Outcome, route: CompiledRoute | None, spent: dict[str, int]) 
             f"{q.name} ${dollars(spent.get(q.account, 0))} of ${dollars(q.amount)} a {q.window.lower()}"
             for q in route.quota
         ),
-        not_enforced=tuple(f"{gap.field} has no effect until {gap.since}" for gap in route.not_enforced),
+        not_enforced=tuple(gap.field for gap in route.not_enforced),
     )
 
 
@@ -177,8 +181,9 @@ def _print(console: Console, news: News) -> None:
             console.print(_table(news))
             _print_faults(console, news.faults)
             for route in news.routes:
-                for words in route.not_enforced:
-                    console.print(f"[yellow]note[/] {route.route}: {words}", markup=True)
+                if route.not_enforced:
+                    fields = ", ".join(route.not_enforced)
+                    console.print(f"note {route.route}: without effect in this version: {fields}", markup=False)
         case Refused():
             console.print("[red]nothing of this was taken over; what served before goes on[/]")
             _print_faults(console, news.faults)
@@ -196,7 +201,9 @@ def _print(console: Console, news: News) -> None:
 
 
 def _table(news: Loaded) -> Table:
-    table = Table("route", "", "models", "candidates", "worst case", "budgets", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("route", "", "models", "candidates", "worst case", "budgets"):
+        table.add_column(heading, overflow="fold")
     for route in news.routes:
         table.add_row(
             route.route,

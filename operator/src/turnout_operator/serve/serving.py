@@ -206,7 +206,7 @@ class Serving:
                 programmed = made.resources.policy_version
                 self._tell(news.Programmed(policy_version=programmed))
             if progress.programmed and not listening:
-                listening = True
+                listening = envoy.proven = True
                 self._listening(await _address(envoy))
 
     def _listening(self, address: str) -> None:
