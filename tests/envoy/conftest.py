@@ -1,5 +1,7 @@
 """The shell's beds: a scripted upstream, a control plane's report endpoint, and Envoy with the engine double in it."""
 
+# ruff: noqa: ARG002, A002 - the shapes are the contract's and the standard library's
+
 from __future__ import annotations
 
 import http.server
@@ -19,6 +21,7 @@ from turnout_testing.envoy import Envoy, cluster
 
 URL = "type.googleapis.com/"
 DOUBLE = Path(__file__).parent / "double"
+BUFFER = 1 << 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,6 +69,13 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(document)))
         self.end_headers()
         self.wfile.write(document)
+
+    def _large(self, size: str) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/octet-stream")
+        self.send_header("content-length", size)
+        self.end_headers()
+        self.wfile.write(b"L" * int(size))
 
     def _stream(self, count: str) -> None:
         self._open()
@@ -217,6 +227,8 @@ class Bed:
         manager = {
             "@type": URL + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "in",
+            # Also where the watermarks of a stream lie; production's listener has the same.
+            "http2_protocol_options": {"initial_stream_window_size": 65_536},
             "access_log": [log],
             "route_config": {
                 "virtual_hosts": [
@@ -232,6 +244,7 @@ class Bed:
         return {
             "name": "in",
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+            "per_connection_buffer_limit_bytes": BUFFER,
             "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
         }
 
@@ -258,7 +271,19 @@ def envoys(bed: Bed) -> Envoys:
 
 
 @pytest.fixture
-def double(envoys: Envoys, upstream: Upstream) -> Iterator[Envoy]:
-    """Envoy with the double, its cluster ``up`` at `upstream`."""
-    with envoys(cluster("up", upstream.port)) as running:
+def double(envoys: Envoys, upstream: Upstream, leases: LeaseService) -> Iterator[Envoy]:
+    """Envoy with the double, its cluster ``up`` at `upstream`, reporting to `leases`."""
+    settings = Settings(report_cluster="reports", report_interval_ms=100, drain_ms=200)
+    with envoys(cluster("up", upstream.port), cluster("reports", leases.port), settings=settings) as running:
         yield running
+
+
+@pytest.fixture
+def engine(leases: LeaseService) -> Callable[[], dict[str, Any]]:
+    """What the double says of itself, from its latest report."""
+
+    def facts() -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(leases.reports[-1].refused_words) if leases.reports else {}
+        return told
+
+    return facts

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from turnout_sidecar.envoy import build, launcher
 from turnout_testing import waiting
@@ -56,6 +56,7 @@ class Envoy:
         library: Path | None = None,
         log_level: str = "warning",
         ready_within: float = 60,
+        workers: int = 1,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -69,9 +70,10 @@ class Envoy:
         self._library = library
         self._log_level = log_level
         self._ready_within = ready_within
+        self._workers = workers
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Envoy:
+    def start(self) -> Self:
         """Starts the process without waiting for it to be ready."""
         self._bootstrap.write_text(json.dumps(self._document))
         self._admin_file.unlink(missing_ok=True)
@@ -80,6 +82,7 @@ class Envoy:
             self._bootstrap,
             log_level=self._log_level,
             extra=("--admin-address-path", str(self._admin_file), "--drain-time-s", "1"),
+            workers=self._workers,
         )
         base = {**os.environ, **self._environment}
         environment = launcher.environment(self._library or build.build(), base=base, python_path=self._python_path)
@@ -87,7 +90,7 @@ class Envoy:
             self.process = subprocess.Popen(line, env=environment, stdout=output, stderr=log, cwd=self.directory)
         return self
 
-    def __enter__(self) -> Envoy:
+    def __enter__(self) -> Self:
         self.start()
         try:
             waiting.until(self._ready, what="Envoy to be ready", within=self._ready_within)
@@ -142,7 +145,7 @@ class Envoy:
 
     def admin(self, path: str, *, method: str = "GET") -> str:
         request = urllib.request.Request(f"http://{self.admin_address}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the admin address is ours
             body: bytes = answer.read()
         return body.decode()
 

@@ -3,10 +3,13 @@
 It keeps the contract of `turnout_sidecar.engine.Engine`. ``x-mode`` is a word for each request; see `Exchange.on_request`.
 """
 
+# ruff: noqa: ARG002 - the shapes are the contract's and the standard library's
+
 import json
 from typing import Any
 
 from turnout_sidecar.metrics import ALL
+
 from turnout_sidecar.policy.codec import PolicyRefused
 from turnout_sidecar.policy.model import Endpoint
 from turnout_sidecar.policy.report import WIRE, EpochReport, Report
@@ -89,11 +92,18 @@ class Exchange:
             self.host.alarm(now + 40)
             self.host.alarm(now + int(rest))
             self.asked = now
+        elif self.mode == "raise:alarm":
+            self.host.alarm(now + 1)
         elif word == "park":
             self.engine.parked.append(self)
             self.engine.on_need()
         elif word == "inject":
             self.host.send_head(200, ((b"x-evil", b"a\r\nset-cookie: b"),))
+        elif word == "flood":
+            self.host.send_head(200, ((b"content-type", b"text/event-stream"),))
+            self.host.send_data(b"data: " + b"f" * int(rest) + b"\n\n", end=False)
+            self.host.send_data(ERROR_EVENT, end=False)
+            self.host.reset_soon()
         elif word == "count":
             for metric in ALL[:1]:
                 self.engine.metrics.count(metric, tuple("v" for _ in metric.labels), 7)
@@ -103,7 +113,9 @@ class Exchange:
             if not isinstance(failure, int):
                 self._reply(200, {"failure": str(failure)})
         else:
-            headers = (*JSON, (b"x-up", rest.encode()))
+            up = "stream" if word == "raise" and rest == "data" else rest
+            headers = (*JSON, (b"x-up", up.encode()))
+            self.asked = now
             self.stream = self.host.start(UP, "/v1/chat/completions", headers, body)
 
     def on_attempt_head(self, stream: int, head: Any, end: bool, now: int) -> None:

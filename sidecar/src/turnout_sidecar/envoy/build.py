@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cffi
 
@@ -101,7 +102,7 @@ def _compile(work: Path, tools: Toolchain, abi: str) -> None:
 
 def _emit(glue: Path) -> None:
     """The glue: `downcalls.h` becomes what Python can call, `upcalls.h` what Python defines."""
-    ffi = cffi.FFI()
+    ffi: Any = cffi.FFI()  # type: ignore[no-untyped-call]
     ffi.cdef(_declarations("types.h") + _declarations("downcalls.h"))
     ffi.embedding_api(_declarations("upcalls.h"))
     ffi.embedding_init_code(START)

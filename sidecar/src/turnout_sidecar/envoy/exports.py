@@ -5,8 +5,9 @@ worker; both hold the interpreter lock by turns.
 """
 
 from collections import deque
+from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from _turnout_engine import ffi, lib
 
@@ -21,8 +22,15 @@ _requests: dict[int, EnvoyHost] = {}
 _policies: dict[int, Any] = {}
 _gone: deque[Any] = deque()
 """Policies that Envoy let go of, on whichever thread held them last; the main thread forgets them."""
+F = TypeVar("F", bound=Callable[..., Any])
 _tokens = count(1)
 _unpack = ffi.unpack
+
+
+def upcall(function: F) -> F:
+    """The shim's function of that name. Should an exception pass all guards, the shim gets 0: refused."""
+    ffi.def_extern()(function)
+    return function
 
 
 def _text(at: Any, size: int) -> str:
@@ -53,7 +61,7 @@ def _head(head: Any, detail: str = "") -> Head:
 # -- process ----------------------------------------------------------------------------------------------------------
 
 
-@ffi.def_extern(error=0)
+@upcall
 def turnout_up_boot(config: Any, document: Any, size: int, workers: int) -> int:
     global _control, _requests
     try:
@@ -69,32 +77,32 @@ def turnout_up_boot(config: Any, document: Any, size: int, workers: int) -> int:
     return 1
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_ready() -> None:
     _main("ready", lambda control: control.ready())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_timer(timer: Any) -> None:
     _main("timer", lambda control: control.timer(timer))
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_event(event: int) -> None:
     _main("event", lambda control: control.event(event))
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_called(call: int, status: int, body: Any, size: int) -> None:
     _main("called", lambda control: control.called(call, status, _bytes(body, size)))
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_drain() -> None:
     _main("drain", lambda control: control.drain())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_shutdown() -> None:
     if _control is None or not _main("shutdown", lambda control: control.shutdown()):
         # Nothing is left that could answer later, and Envoy waits for this without end.
@@ -118,7 +126,7 @@ def _main(entry: str, do: Any) -> bool:
 # -- policies ---------------------------------------------------------------------------------------------------------
 
 
-@ffi.def_extern(error=0)
+@upcall
 def turnout_up_policy(document: Any, size: int) -> int:
     """0 is a NACK: Envoy keeps the policy that it has."""
     if _control is None:
@@ -137,7 +145,7 @@ def turnout_up_policy(document: Any, size: int) -> int:
     return token
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_policy_gone(policy: int) -> None:
     _gone.append(_policies.pop(policy))
 
@@ -145,7 +153,7 @@ def turnout_up_policy_gone(policy: int) -> None:
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_request(
     filter_: Any,
     key: int,
@@ -169,7 +177,7 @@ def turnout_up_request(
     host.up("on_request", -1, _text(method, method_size), _text(path, path_size), _bytes(body, body_size), now())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_answer(key: int, stream: int, head: Any, body: Any, size: int) -> None:
     """A whole answer: head and body together, so that Envoy's words for a failure are known with its head."""
     host = _requests.get(key)
@@ -184,49 +192,49 @@ def turnout_up_answer(key: int, stream: int, head: Any, body: Any, size: int) ->
         host.up("on_attempt_data", stream, whole, True, at)
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_head(key: int, stream: int, head: Any, end: int) -> None:
     host = _requests.get(key)
     if host is not None:
         host.up("on_attempt_head", stream, _head(head), bool(end), now())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_data(key: int, stream: int, data: Any, size: int, end: int) -> None:
     host = _requests.get(key)
     if host is not None:
         host.up("on_attempt_data", stream, _unpack(data, size) if size else b"", bool(end), now())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_end(key: int, stream: int) -> None:
     host = _requests.get(key)
     if host is not None:
         host.up("on_attempt_end", stream, now())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_reset(key: int, stream: int) -> None:
     host = _requests.get(key)
     if host is not None:
         host.up("on_attempt_reset", stream, now())
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_woken(key: int) -> None:
     host = _requests.get(key)
     if host is not None:
         host.woken()
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_gone(key: int) -> None:
     host = _requests.get(key)
     if host is not None:
         host.gone()
 
 
-@ffi.def_extern()
+@upcall
 def turnout_up_pressure(key: int, above: int) -> None:
     host = _requests.get(key)
     if host is not None:

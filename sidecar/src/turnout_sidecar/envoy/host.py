@@ -23,8 +23,10 @@ from turnout_sidecar.policy.units import Millis
 
 RESET_AFTER = 50
 """Milliseconds between the last data and a reset: in the same turn some HTTP/2 clients lost everything, 50 ms later nothing was lost."""
-RESET_WHILE_SLOW = 2_000
-"""A client that reads slowly gets so much longer, as long as Envoy still holds data for it."""
+RESET_WHILE_SLOW = 5_000
+"""A client that reads slowly gets so much longer, as long as Envoy holds more for it than its buffer's limit."""
+RESET_AFTER_RELIEF = 500
+"""And so much when Envoy holds half of that: nothing tells when the rest is gone."""
 
 NO_CLUSTER = 2
 LAST_RESORT = b'{"error":{"message":"Turnout failed inside; the request was not answered.","type":"server_error","param":null,"code":"internal_error"}}'
@@ -196,10 +198,11 @@ class EnvoyHost:
 
     def woken(self) -> None:
         at = now()
-        if self._cut_by is not None:
-            self._cut(at)
-            return
         due = self.due
+        if self._cut_by is not None:
+            if due is not None:
+                self._cut(at, due)
+            return
         if self.roused:
             self.roused = False
         elif due is None:
@@ -212,6 +215,8 @@ class EnvoyHost:
 
     def pressure(self, above: bool) -> None:
         self._above = above
+        if not above and self._cut_by is not None:
+            self._arm(Millis(now() + RESET_AFTER_RELIEF))
 
     def gone(self) -> None:
         """The client left, or Envoy ended the request by itself."""
@@ -267,10 +272,10 @@ class EnvoyHost:
         if self._wheel.arm(self, at):
             self._rouse()
 
-    def _cut(self, at: Millis) -> None:
+    def _cut(self, at: Millis, due: Millis) -> None:
         assert self._cut_by is not None
-        if self._above and at < self._cut_by:
-            self._arm(Millis(at + RESET_AFTER))
+        if at < due or (self._above and at < self._cut_by):
+            self._arm(max(due, Millis(at + RESET_AFTER)))
             return
         self._finish()
         lib.turnout_reset(self._filter)

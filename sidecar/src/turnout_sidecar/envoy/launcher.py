@@ -58,14 +58,16 @@ def assert_version(envoy: Path) -> None:
         )
 
 
-def command(envoy: Path, bootstrap: Path, *, log_level: str = "warning", extra: Sequence[str] = ()) -> list[str]:
-    """Envoy's argument list. One worker: the engine is one interpreter, and replicas are how it scales."""
+def command(
+    envoy: Path, bootstrap: Path, *, log_level: str = "warning", workers: int = 1, extra: Sequence[str] = ()
+) -> list[str]:
+    """Envoy's argument list. The engine refuses more than one worker: it is one interpreter, and replicas are how it scales."""
     return [
         str(envoy),
         "--config-path",
         str(bootstrap),
         "--concurrency",
-        "1",
+        str(workers),
         "--disable-hot-restart",
         "--log-level",
         log_level,
@@ -105,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"turnout: {refusal}", file=sys.stderr)
         return 1
     line = command(envoy, asked.bootstrap, log_level=asked.log_level, extra=asked.extra)
-    os.execve(line[0], line, environment(library, base=os.environ))
+    os.execve(line[0], line, environment(library, base=os.environ))  # noqa: S606 - this process becomes Envoy
+    return 0
 
 
 if __name__ == "__main__":

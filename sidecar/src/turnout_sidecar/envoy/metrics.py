@@ -9,17 +9,15 @@ from typing import Any
 
 from _turnout_engine import ffi, lib
 
-from turnout_sidecar.metrics import ALL, Kind, Metric
+from turnout_sidecar.envoy.settings import STATS
+from turnout_sidecar.metrics import ALL, BUGS, Kind, Labels, Metric
 
 _KINDS = {Kind.COUNTER: 0, Kind.GAUGE: 1, Kind.HISTOGRAM: 2}
-Labels = tuple[str, ...]
 
-BUGS = Metric(
-    name="engine_exceptions",
-    kind=Kind.COUNTER,
-    labels=("entry",),
-    about="Exceptions that reached the shell. Each is a bug, and a 500 or a reset for one client.",
-)
+
+def stat_name(metric: Metric) -> str:
+    """OpenTelemetry's names stand alone; ours carry the product's."""
+    return metric.name if metric.name.startswith("gen_ai_") else f"{STATS}_{metric.name}"
 
 
 class EnvoySink:
@@ -28,7 +26,7 @@ class EnvoySink:
     def __init__(self, config: Any) -> None:
         """Raises ValueError when Envoy refuses a definition."""
         self._config = config
-        self._ids = {metric.name: self._define(metric) for metric in (*ALL, BUGS)}
+        self._ids = {metric.name: self._define(metric) for metric in ALL}
         self._arrays: dict[tuple[str, Labels], tuple[int, Any, int, Any]] = {}
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, Labels], int] = {}
@@ -65,7 +63,7 @@ class EnvoySink:
         return found
 
     def _define(self, metric: Metric) -> int:
-        name = metric.name.encode()
+        name = stat_name(metric).encode()
         array, _keep = _array(metric.labels)
         identity: int = lib.turnout_define(
             self._config, _KINDS[metric.kind], name, len(name), array, len(metric.labels)

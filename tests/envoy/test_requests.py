@@ -1,0 +1,95 @@
+"""What the shell hands to an exchange, and what it does for one."""
+
+import json
+import threading
+
+import httpx
+import pytest
+
+from turnout_testing import waiting
+from turnout_testing.envoy import Envoy, cluster
+
+
+def url(envoy: Envoy) -> str:
+    return f"http://127.0.0.1:{envoy.port('in')}/v1/chat/completions?q=1"
+
+
+@pytest.mark.parametrize("buffer", [False, True], ids=["without a buffering filter", "behind a buffering filter"])
+@pytest.mark.parametrize("size", [0, 1, 200_000])
+def test_a_request_body_arrives_once_and_whole(envoys, buffer: bool, size: int) -> None:
+    with envoys(cluster("up", 9), buffer=buffer) as envoy:
+        answer = httpx.post(url(envoy), content=b"b" * size, headers={"x-mode": "echo"})
+        assert answer.json() == {"method": "POST", "path": "/v1/chat/completions?q=1", "body": size, "tenant": ""}
+
+
+def test_a_body_sent_in_chunks_arrives_once_and_whole(double: Envoy) -> None:
+    pieces = (b"a" * 1000 for _ in range(50))
+    answer = httpx.post(url(double), content=pieces, headers={"x-mode": "echo"})
+    assert answer.json()["body"] == 50_000
+
+
+def test_a_repeated_header_cannot_hide_its_second_value(double: Envoy) -> None:
+    headers = [("x-mode", "echo"), ("x-tenant", "acme"), ("x-tenant", "other")]
+    assert httpx.post(url(double), headers=headers).json()["tenant"] in ("acme, other", "acme,other")
+
+
+def test_facts_reach_the_access_log_numbers_as_numbers(double: Envoy) -> None:
+    httpx.post(url(double), headers={"x-mode": "echo"})
+    line = waiting.until(lambda: double.output().strip(), what="the access log's line", within=20)
+    assert json.loads(line)["route"] == "double"
+    assert json.loads(line)["attempts"] == 1
+
+
+def test_a_stream_passes_event_by_event(double: Envoy) -> None:
+    with httpx.stream("POST", url(double), headers={"x-mode": "pipe:stream=4"}, timeout=20) as answer:
+        events = [line for line in answer.iter_lines() if line]
+    assert events == ['data: {"i":0}', 'data: {"i":1}', 'data: {"i":2}', 'data: {"i":3}', "data: [DONE]"]
+
+
+def test_an_answer_that_grows_large_passes_in_pieces(envoys, upstream) -> None:
+    with envoys(cluster("up", upstream.port)) as envoy:
+        answer = httpx.post(url(envoy), headers={"x-mode": "pipe:large=9000000"}, timeout=60)
+        assert len(answer.content) == 9_000_000
+
+
+def test_a_header_value_with_a_line_break_becomes_no_second_header(double: Envoy) -> None:
+    answer = httpx.post(url(double), headers={"x-mode": "inject"})
+    assert answer.status_code == 500
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_cluster_that_does_not_exist_is_a_failure_to_start(double: Envoy) -> None:
+    assert httpx.post(url(double), headers={"x-mode": "start:nowhere"}).json() == {"failure": "NoCluster"}
+
+
+def test_a_refused_connection_is_an_answer_that_is_not_genuine_and_tells_why(envoys, upstream) -> None:
+    with envoys(cluster("up", upstream.port), cluster("dead", 1)) as envoy:
+        told = httpx.post(url(envoy), headers={"x-mode": "start:dead"}).json()
+    assert told["status"] == 503
+    assert told["genuine"] is False
+    assert "connect" in told["detail"]
+
+
+def test_a_client_that_leaves_is_told_to_the_exchange_and_the_provider(double: Envoy, upstream, engine) -> None:
+    with httpx.stream("POST", url(double), headers={"x-mode": "pipe:endless"}, timeout=20) as answer:
+        next(answer.iter_bytes())
+    assert upstream.left.wait(20)
+    waiting.until(lambda: engine().get("gone"), what="on_client_gone", within=20)
+
+
+def test_requests_side_by_side_do_not_mix(double: Envoy) -> None:
+    wrong: list[int] = []
+
+    def ask(size: int) -> None:
+        with httpx.Client() as client:
+            for _ in range(30):
+                answer = client.post(url(double), content=b"z" * size, headers={"x-mode": "echo"})
+                if answer.json()["body"] != size:
+                    wrong.append(size)
+
+    threads = [threading.Thread(target=ask, args=(size,)) for size in (1, 17, 400, 70_000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
