@@ -161,6 +161,8 @@ class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
     tools: int
     normal: bytes
     native: object
+    asked_at: int = 0
+    """Unix seconds; for providers that do not date their answers"""
 
 
 class RequestFault(StrEnum):
@@ -234,7 +236,7 @@ class ClientDialect(Protocol):
 
     def stream_encoder(self, wants_usage: bool, signal: bytes, created: int) -> "StreamEncoder": ...
 
-    def encode_error(self, refusal: Refusal) -> bytes: ...
+    def encode_error(self, refusal: Refusal, signal: bytes) -> bytes: ...
 
     def encode_models(self, models: Sequence[ListedModel]) -> bytes: ...
 
@@ -289,6 +291,8 @@ class StreamDecoder(Protocol):
 class Relay(Protocol):
     """One provider's stream on its way to one client: checks every event, forwards what is sound, remembers what it saw."""
 
+    flowing: bool
+    """neither an error, nor a malformed event, nor the end was seen"""
     content: bool
     """something that a reader can see has come: from here on no other provider can take over"""
     finished: bool
@@ -332,7 +336,7 @@ class Passage(Protocol):
         """The provider's request. Raises `Unsayable`."""
         ...
 
-    def answer(self, body: bytes, signal: bytes) -> Answered:
+    def answer(self, body: bytes, request: ChatRequest, signal: bytes) -> Answered:
         """A plain answer to a plain request. Raises `Malformed`."""
         ...
 

@@ -35,7 +35,10 @@ class MetricSink(Protocol):
 
 
 REQUESTS = Metric(
-    "requests_total", Kind.COUNTER, ("route", "reason"), "Requests ended. Reason: ok, a refusal's code, client_gone or cut."
+    "requests_total",
+    Kind.COUNTER,
+    ("route", "reason"),
+    "Requests ended. Reason: ok, a refusal's code, client_gone or cut.",
 )
 ATTEMPTS = Metric("attempts_total", Kind.COUNTER, ("pool", "model", "outcome"), "Attempts ended, by outcome.")
 DEGRADED = Metric(
@@ -47,7 +50,9 @@ DEGRADED = Metric(
 BUDGET_REFUSALS = Metric(
     "budget_refusals_total", Kind.COUNTER, ("route", "limit", "code"), "Holds refused for good, by limit and code."
 )
-CLAMPED = Metric("clamped_total", Kind.COUNTER, ("route",), "Attempts whose output cap was lowered to what the budget allows.")
+CLAMPED = Metric(
+    "clamped_total", Kind.COUNTER, ("route",), "Attempts whose output cap was lowered to what the budget allows."
+)
 COST = Metric(
     "cost_nano_usd_total", Kind.COUNTER, ("route", "model"), "What attempts were charged, in 10^-9 US dollars."
 )
@@ -82,7 +87,12 @@ BREAKERS = Metric("breaker_state", Kind.GAUGE, ("pool", "model"), "0 closed, 1 h
 IN_FLIGHT = Metric("in_flight", Kind.GAUGE, ("pool",), "Attempts in flight at the provider.")
 PARKED = Metric("parked", Kind.GAUGE, (), "Requests that wait for money.")
 HELD = Metric("holds_open", Kind.GAUGE, (), "Holds neither settled nor released.")
-BUGS = Metric("bugs_total", Kind.COUNTER, ("entry",), "Exceptions inside the engine. Each is a bug and cost one client its answer.")
+BUGS = Metric(
+    "bugs_total",
+    Kind.COUNTER,
+    ("entry",),
+    "Exceptions inside the engine. Each is a bug and cost one client its answer.",
+)
 POLICY_REFUSALS = Metric("policy_refusals_total", Kind.COUNTER, ("what",), "Policies refused: document or route.")
 
 ALL: tuple[Metric, ...] = (

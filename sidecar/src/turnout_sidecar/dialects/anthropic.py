@@ -64,7 +64,7 @@ class _Answer(Struct, gc=False):
     type: str
     id: str = ""
     model: str = ""
-    content: list[_Block] = []  # noqa: RUF012 - msgspec copies it
+    content: list[_Block] = []
     stop_reason: str | None = None
     usage: _Usage | None = None
     error: _ErrorDetail | None = None

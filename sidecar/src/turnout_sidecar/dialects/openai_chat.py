@@ -1,6 +1,6 @@
 """OpenAI chat completions, both ways: to clients and from providers. The wire's fields are in `openai_wire`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -65,8 +65,8 @@ class OpenAIChat:
     def stream_encoder(self, wants_usage: bool, signal: bytes, created: int) -> "ChunkEncoder":
         return ChunkEncoder(wants_usage, signal, created)
 
-    def encode_error(self, refusal: Refusal) -> bytes:
-        return _encode({"error": wire_error(refusal)})
+    def encode_error(self, refusal: Refusal, signal: bytes) -> bytes:
+        return signalled(_encode({"error": wire_error(refusal)}), signal)
 
     def encode_models(self, models: Sequence[ListedModel]) -> bytes:
         listed = [{"id": m.id, "object": "model", "created": 0, "owned_by": m.owner} for m in models]
@@ -205,15 +205,15 @@ class ChunkEncoder:
         return first + b"".join(events) + self._event(lasts[-1], self._signal) + DONE
 
     def error(self, refusal: Refusal, signal: bytes) -> bytes:
-        broken = {"choices": [_wire_delta(0, {}, "error")], "error": wire_error(refusal)}
+        broken: dict[str, object] = {"choices": [_wire_delta(0, {}, "error")], "error": wire_error(refusal)}
         return self._event(broken, signal)
 
     def _first(self) -> bytes:
         return self._event({"choices": [_wire_delta(0, {"role": "assistant", "content": ""}, None)]}, self._signal)
 
-    def _event(self, fields: dict[str, object], signal: bytes = b"") -> bytes:
+    def _event(self, fields: Mapping[str, object], signal: bytes = b"") -> bytes:
         head = {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
-        return b"data: " + signalled(_encode(head | fields), signal) + b"\n\n"
+        return b"data: " + signalled(_encode({**head, **fields}), signal) + b"\n\n"
 
 
 def signalled(body: bytes, signal: bytes) -> bytes:

@@ -56,7 +56,7 @@ class SameOpenAI:
     def encode(self, request: ChatRequest, model: str, max_output: Tokens) -> bytes:
         return openai_request.encode(request, model, max_output)
 
-    def answer(self, body: bytes, signal: bytes) -> Answered:
+    def answer(self, body: bytes, request: ChatRequest, signal: bytes) -> Answered:  # noqa: ARG002
         try:
             wire = openai_wire.completion(body)
         except Malformed:
@@ -101,6 +101,7 @@ class ChunkRelay:
         "error",
         "events",
         "finished",
+        "flowing",
         "malformed",
         "model",
         "text_bytes",
@@ -108,6 +109,7 @@ class ChunkRelay:
     )
 
     def __init__(self, wants_usage: bool, answers: int, signal: bytes) -> None:
+        self.flowing = True
         self.content = False
         self.finished = False
         self.done = False
@@ -153,6 +155,7 @@ class ChunkRelay:
         if self.done:
             return b""
         self.done = True
+        self.flowing = False
         return self._take_last() + DONE
 
     def error_event(self, refusal: Refusal, signal: bytes) -> bytes:
@@ -201,8 +204,9 @@ class ChunkRelay:
                     break
         except Malformed as e:
             self.malformed = str(e)
-        broken = self.error is not None or self.malformed
-        self._plain = self.begun and not self._signal and not self.finished and not broken
+        if self.error is not None or self.malformed:
+            self.flowing = False
+        self._plain = self.flowing and self.begun and not self._signal and not self.finished
         if self._plain:
             self._rest = self._events.take()
         return b"".join(out)

@@ -51,22 +51,22 @@ class _ToolCall(Struct, forbid_unknown_fields=True, gc=False):
 
 class _Message(Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[_Part] | None | UnsetType = UNSET
-    name: str | None | UnsetType = UNSET
-    tool_calls: list[_ToolCall] | None | UnsetType = UNSET
+    content: str | list[_Part] | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    tool_calls: list[_ToolCall] | UnsetType | None = UNSET
     tool_call_id: str | UnsetType = UNSET
-    refusal: str | None | UnsetType = UNSET
+    refusal: str | UnsetType | None = UNSET
     # what SDKs send back when an answer is replayed as history; empty, so dropped
-    annotations: list[Raw] | None | UnsetType = UNSET
-    audio: None | UnsetType = UNSET
-    function_call: None | UnsetType = UNSET
+    annotations: list[Raw] | UnsetType | None = UNSET
+    audio: UnsetType | None = UNSET
+    function_call: UnsetType | None = UNSET
 
 
 class _FunctionTool(Struct, forbid_unknown_fields=True, gc=False):
     name: str
-    description: str | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
     parameters: Raw | UnsetType = UNSET
-    strict: bool | None | UnsetType = UNSET
+    strict: bool | UnsetType | None = UNSET
 
 
 class _Tool(Struct, forbid_unknown_fields=True, gc=False):
@@ -93,35 +93,35 @@ class Request(Struct, forbid_unknown_fields=True, gc=False):
 
     model: str
     messages: list[_Message]
-    max_completion_tokens: int | None | UnsetType = UNSET
-    max_tokens: int | None | UnsetType = UNSET
-    n: int | None | UnsetType = UNSET
-    stream: bool | None | UnsetType = UNSET
-    stream_options: StreamOptions | None | UnsetType = UNSET
+    max_completion_tokens: int | UnsetType | None = UNSET
+    max_tokens: int | UnsetType | None = UNSET
+    n: int | UnsetType | None = UNSET
+    stream: bool | UnsetType | None = UNSET
+    stream_options: StreamOptions | UnsetType | None = UNSET
 
-    temperature: float | None | UnsetType = UNSET
-    top_p: float | None | UnsetType = UNSET
-    stop: str | list[str] | None | UnsetType = UNSET
-    seed: int | None | UnsetType = UNSET
-    frequency_penalty: float | None | UnsetType = UNSET
-    presence_penalty: float | None | UnsetType = UNSET
-    logit_bias: dict[str, float] | None | UnsetType = UNSET
-    logprobs: bool | None | UnsetType = UNSET
-    top_logprobs: int | None | UnsetType = UNSET
+    temperature: float | UnsetType | None = UNSET
+    top_p: float | UnsetType | None = UNSET
+    stop: str | list[str] | UnsetType | None = UNSET
+    seed: int | UnsetType | None = UNSET
+    frequency_penalty: float | UnsetType | None = UNSET
+    presence_penalty: float | UnsetType | None = UNSET
+    logit_bias: dict[str, float] | UnsetType | None = UNSET
+    logprobs: bool | UnsetType | None = UNSET
+    top_logprobs: int | UnsetType | None = UNSET
     response_format: Raw | UnsetType = UNSET
-    tools: list[_Tool] | None | UnsetType = UNSET
-    tool_choice: Literal["none", "auto", "required"] | _NamedTool | None | UnsetType = UNSET
-    parallel_tool_calls: bool | None | UnsetType = UNSET
-    reasoning_effort: str | None | UnsetType = UNSET
-    verbosity: str | None | UnsetType = UNSET
-    user: str | None | UnsetType = UNSET
-    metadata: dict[str, str] | None | UnsetType = UNSET
-    prompt_cache_key: str | None | UnsetType = UNSET
-    safety_identifier: str | None | UnsetType = UNSET
+    tools: list[_Tool] | UnsetType | None = UNSET
+    tool_choice: Literal["none", "auto", "required"] | _NamedTool | UnsetType | None = UNSET
+    parallel_tool_calls: bool | UnsetType | None = UNSET
+    reasoning_effort: str | UnsetType | None = UNSET
+    verbosity: str | UnsetType | None = UNSET
+    user: str | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType | None = UNSET
+    prompt_cache_key: str | UnsetType | None = UNSET
+    safety_identifier: str | UnsetType | None = UNSET
 
-    service_tier: str | None | UnsetType = UNSET
-    store: bool | None | UnsetType = UNSET
-    modalities: list[str] | None | UnsetType = UNSET
+    service_tier: str | UnsetType | None = UNSET
+    store: bool | UnsetType | None = UNSET
+    modalities: list[str] | UnsetType | None = UNSET
     prediction: Raw | UnsetType = UNSET
     audio: Raw | UnsetType = UNSET
     web_search_options: Raw | UnsetType = UNSET
@@ -316,7 +316,7 @@ def _drop_nulls(wire: Request) -> None:
 def _neutral_message(wire: _Message) -> Message:
     content = wire.content
     if isinstance(content, list):
-        content = "".join((p.text or p.refusal or "") for p in content)  # type: ignore[misc]
+        content = "".join((p.text or p.refusal or "") for p in content)
     return Message(
         role=Role.SYSTEM if wire.role == "developer" else Role(wire.role),
         text=content or wire.refusal or "",
@@ -328,7 +328,7 @@ def _neutral_message(wire: _Message) -> Message:
 
 
 def _neutral_tool(wire: _FunctionTool) -> Tool:
-    parameters = b'{"type":"object"}' if wire.parameters is UNSET else bytes(wire.parameters)  # type: ignore[arg-type]
+    parameters = b'{"type":"object"}' if wire.parameters is UNSET else bytes(wire.parameters)
     return Tool(name=wire.name, description=wire.description or "", parameters=parameters)
 
 
@@ -339,4 +339,4 @@ def _neutral_choice(wire: Request) -> ToolChoice | None:
         return ToolChoice(mode="named", name=choice.function.name, parallel=parallel)
     if choice is UNSET or choice is None:
         return None if parallel else ToolChoice(mode="auto", parallel=False)
-    return ToolChoice(mode=choice, parallel=parallel)  # type: ignore[arg-type]
+    return ToolChoice(mode=choice, parallel=parallel)

@@ -1,5 +1,7 @@
 """Between two different dialects: whatever the provider says becomes neutral and is said again to the client."""
 
+import msgspec
+
 from turnout_sidecar.dialects.reframing import reframed
 from turnout_sidecar.messages import (
     Answered,
@@ -34,10 +36,12 @@ class Translated:
         conversation = self._client.conversation(request)
         return self._provider.encode_request(conversation, model, max_output, request.stream)
 
-    def answer(self, body: bytes, signal: bytes) -> Answered:
+    def answer(self, body: bytes, request: ChatRequest, signal: bytes) -> Answered:
         answer = self._provider.decode_answer(body)
         if isinstance(answer, ProviderError):
             return Answered(error=answer)
+        if not answer.created:
+            answer = msgspec.structs.replace(answer, created=request.asked_at)
         encoded = self._client.encode_completion(answer, signal)
         return Answered(body=encoded, model=answer.model, usage=answer.usage)
 
@@ -45,11 +49,11 @@ class Translated:
         answer = self._provider.decode_answer(body)
         if isinstance(answer, ProviderError):
             return Answered(error=answer)
-        encoder = self._client.stream_encoder(request.wants_usage, signal, answer.created)
+        encoder = self._client.stream_encoder(request.wants_usage, signal, answer.created or request.asked_at)
         return Answered(body=reframed(answer, encoder), model=answer.model, usage=answer.usage)
 
     def relay(self, request: ChatRequest, signal: bytes) -> "TranslatedRelay":
-        return TranslatedRelay(self._client, self._provider, request.wants_usage, request.answers, signal)
+        return TranslatedRelay(self._client, self._provider, request, signal)
 
     def decode_error(self, status: int, body: bytes) -> ProviderError:
         return self._provider.decode_error(status, body)
@@ -70,15 +74,15 @@ class TranslatedRelay:
         "error",
         "events",
         "finished",
+        "flowing",
         "malformed",
         "model",
         "text_bytes",
         "usage",
     )
 
-    def __init__(
-        self, client: ClientDialect, provider: ProviderDialect, wants_usage: bool, answers: int, signal: bytes
-    ) -> None:
+    def __init__(self, client: ClientDialect, provider: ProviderDialect, request: ChatRequest, signal: bytes) -> None:
+        self.flowing = True
         self.content = False
         self.finished = False
         self.done = False
@@ -91,19 +95,20 @@ class TranslatedRelay:
         self.text_bytes = 0
         self._closed = False
         self._finishes = 0
-        self._answers = answers
+        self._answers = request.answers
         self._decoder = provider.stream_decoder()
-        self._encoder = client.stream_encoder(wants_usage, signal, 0)
+        self._encoder = client.stream_encoder(request.wants_usage, signal, request.asked_at)
 
     def feed(self, data: bytes) -> bytes:
         """See `Relay.feed`."""
-        if self.error is not None or self.malformed or self.done:
+        if not self.flowing:
             return b""
         out: list[bytes] = []
         try:
             for chunk in self._decoder.feed(data):
                 if chunk.error is not None:
                     self.error = chunk.error
+                    self.flowing = False
                     break
                 self.begun = True
                 self.model = chunk.model or self.model
@@ -119,10 +124,12 @@ class TranslatedRelay:
                 out.append(self._encoder.encode(chunk))
                 if chunk.done:
                     self.done = True
+                    self.flowing = False
                     out.append(self.close())
                     break
         except Malformed as e:
             self.malformed = str(e)
+            self.flowing = False
         return b"".join(out)
 
     def close(self) -> bytes:
