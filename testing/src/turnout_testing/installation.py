@@ -62,7 +62,7 @@ class OperatorReplica:
             [
                 sys.executable,
                 "-m",
-                "turnout_operator.cli.main",
+                "turnout_operator",
                 "operator",
                 f"--namespace={NAMESPACE}",
                 f"--identity={self.name}",

@@ -26,6 +26,7 @@ from turnout_sidecar.policy.model import Scope
 Object = dict[str, Any]
 BUDGETS_EVERY = 60.0
 """Seconds between two writes of an object's amounts, unless something else changed too."""
+ANNOUNCED = ("Ready", "Programmed", "Rehearsed", "DegradationActive", "AutoscalingReady")
 MONEY = ("budgets", "spentToday")
 
 
@@ -161,12 +162,12 @@ class StatusWriter:
         old = {c["type"]: c for c in before.get("conditions") or ()}
         for condition in status.get("conditions") or ():
             known = old.get(condition["type"])
-            if condition["type"] not in ("Ready", "Programmed", "Rehearsed", "DegradationActive", "AutoscalingReady"):
+            if condition["type"] not in ANNOUNCED or condition["status"] == "Unknown":
                 continue
             if known is not None and (known["status"], known["reason"]) == (condition["status"], condition["reason"]):
                 continue
             bad = (condition["status"] == "True") == (condition["type"] == "DegradationActive")
-            kind: Literal["Normal", "Warning"] = "Warning" if bad and condition["status"] != "Unknown" else "Normal"
+            kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
             words = f"{condition['type']}={condition['status']}: {condition.get('message', '')}"
             self._recorder.record(body, kind, condition["reason"], words)
 
