@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 import yaml
 from kubernetes.client.exceptions import ApiException
 
-from turnout_operator.api import GROUP, VERSION
+from turnout_operator.api import GROUP, VERSION, crdgen, validation
 from turnout_operator.api.printing import NAMES
 from turnout_testing import manifest_cases, waiting
 from turnout_testing.controlplane import ControlPlane
 from turnout_testing.manifest_cases import Case
 
+KINDS = {kind.__name__: kind for kind in crdgen.KINDS}
 ROOT = Path(__file__).parents[3]
 CASES = tuple(manifest_cases.read(ROOT / "tests/api/testdata"))
 CREATED = tuple(case for case in CASES if case.old is None)
@@ -162,3 +164,51 @@ def test_kubectl_knows_the_short_names_and_the_category(control_plane: ControlPl
     assert {tuple(line.split()[:2]) for line in listed.splitlines()} == {
         (names.plural, names.short) for names in NAMES.values()
     }
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield (*at, key)
+        yield from _places(child, (*at, key))
+
+
+def _edited(rng: random.Random, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest after one to three careless edits: something deleted, doubled, or replaced by what does not belong there."""
+    edited = copy.deepcopy(manifest)
+    for _ in range(rng.randint(1, 3)):
+        places = list(_places(edited["spec"]))
+        if not places:
+            break
+        *above, last = rng.choice(places)
+        parent = edited["spec"]
+        for key in above:
+            parent = parent[key]
+        match rng.choice(["delete", "double", "replace", "replace"]):
+            case "delete":
+                del parent[last]
+            case "double" if isinstance(parent, list):
+                parent.append(copy.deepcopy(parent[last]))
+            case _:
+                parent[last] = copy.deepcopy(rng.choice(_MISFITS))
+    return edited
+
+
+_MISFITS: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 2.0, 10**12, "", "x", "X", "5s", "0s", "99999h", "1s ", "a\n", "é" * 64, "a" * 600),
+    *("0", "0.0", "1e3", "2026-01-01T00:00", "Standard", "High", "Live", "null", [], {}, ["a"], ["a", "a"], {"a": 1}),
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_check_and_the_apiserver_take_and_refuse_the_same_careless_edits(objects: Objects, seed: int) -> None:
+    rng = random.Random(seed)
+    bases = [case.manifest for case in CASES if case.name.startswith(("the smallest", "every field"))]
+    for _ in range(60):
+        manifest = _edited(rng, rng.choice(bases))
+
+        refused, found = objects.post(manifest), validation.findings(manifest)
+
+        assert bool(refused) == bool(found), (manifest, refused, found)
+        if not refused:
+            KINDS[manifest["kind"]].from_manifest(manifest)

@@ -38,7 +38,7 @@ class DrillMode(StrEnum):
     PREVIEW = "Preview"
 
 
-ProbeCount = Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})]
+ProbeCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 
 
 class Probes(Model):

@@ -50,7 +50,7 @@ class Resource(Model):
         Raises InvalidManifestError with every fault; CEL rules are not run here, see `validation`.
         """
         try:
-            return cls.model_validate(manifest)
+            return cls.model_validate(_as_served(manifest))
         except ValidationError as error:
             found = tuple((field_path(fault["loc"]), fault["msg"]) for fault in error.errors())
             name = str((manifest.get("metadata") or {}).get("name", ""))
@@ -64,6 +64,28 @@ class Resource(Model):
     def manifest(self) -> dict[str, Any]:
         """What was set, as decoded YAML; defaults stay away."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def without_nulls(value: Any) -> Any:
+    """The value as the apiserver keeps it: a field that is null was not written."""
+    if isinstance(value, dict):
+        return {name: without_nulls(child) for name, child in value.items() if child is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def _as_served(value: Any) -> Any:
+    """The value as the apiserver gives it back: no nulls, and 2.0 is 2."""
+    match value:
+        case dict():
+            return {name: _as_served(child) for name, child in value.items() if child is not None}
+        case list():
+            return [_as_served(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
 
 
 def field_path(location: tuple[str | int, ...]) -> str:

@@ -226,8 +226,8 @@ class Autoscaling(Model):
         ),
     )
     scale_target_ref: ScaleTargetRef
-    min_replicas: Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})] = 1
-    max_replicas: Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    min_replicas: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    max_replicas: Annotated[int, Field(strict=True, ge=1, le=1000)]
     in_flight_per_replica: Count
     """In flight plus queued, as an AverageValue."""
     startup: Duration | None = None

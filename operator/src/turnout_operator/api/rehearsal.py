@@ -38,7 +38,7 @@ class LiveDrills(Model):
 
 LONGEST_FAULT = "15m"
 """No fault may outlast this, whoever forgets it."""
-HistoryLimit = Annotated[int, Field(strict=True, ge=0, le=100, json_schema_extra={"format": "int32"})]
+HistoryLimit = Annotated[int, Field(strict=True, ge=0, le=100)]
 
 
 class Drills(Model):

@@ -41,7 +41,16 @@ def _go_pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iter
         yield jsonschema.ValidationError("")
 
 
-_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _go_pattern})
+def _is_int64(_checker: Any, value: Any) -> bool:
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    return whole and -(2**63) <= value < 2**63
+
+
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    {"pattern": _go_pattern},
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_int64),
+)
 
 
 def unknown_fields(schema: Schema, value: Any, at: Location = ()) -> Iterator[Finding]:
@@ -62,8 +71,13 @@ def unknown_fields(schema: Schema, value: Any, at: Location = ()) -> Iterator[Fi
 
 def violations(schema: Schema, value: Any) -> Iterator[Structural]:
     """Everything in `value` that the schema refuses."""
-    for error in _Validator(schema).iter_errors(value):
+    silenced: set[Location] = set()
+    for error in sorted(_Validator(schema).iter_errors(value), key=_turn):
         location = tuple(error.absolute_path)
+        if error.validator in _ONE_OF_A_STRING:
+            if location in silenced:
+                continue
+            silenced.add(location)
         if error.validator == "required":
             missing = [name for name in error.validator_value if name not in error.instance]
             # jsonschema reports one error for each missing name; its message names it first, quoted.
@@ -87,6 +101,14 @@ def _hint(error: Any) -> str:
         _EXPECTED.get(error.schema.get("pattern")) if error.validator in ("pattern", "type", "maxLength") else None
     )
     return f"write {expected}" if expected else ""
+
+
+_ONE_OF_A_STRING = ("maxLength", "minLength", "pattern")
+"""Of these the apiserver says the first that does not hold."""
+
+
+def _turn(error: Any) -> int:
+    return _ONE_OF_A_STRING.index(error.validator) if error.validator in _ONE_OF_A_STRING else 0
 
 
 def _words(keyword: str, demanded: Any, path: str, found: Any) -> str:
@@ -123,8 +145,10 @@ def _json_type(value: Any) -> str:
             return "null"
         case bool():
             return "boolean"
-        case int():
+        case int() if -(2**63) <= value < 2**63:
             return "integer"
+        case int():
+            return "number"
         case float():
             return "number"
         case str():
@@ -144,6 +168,12 @@ def _repeated(schema: Schema, value: Any, at: Location) -> Iterator[Structural]:
         return
     seen: list[Any] = []
     for index, item in enumerate(value):
+        if schema.get("x-kubernetes-list-type") == "map" and item is not None and not isinstance(item, dict):
+            message = "must be an object for an array of list-type map"
+            yield Structural(
+                finding=Finding(path=path_of((*at, index)), found=shown(item), message=message), blocks=False
+            )
+            return
         key = _key(schema, item)
         if key is not None and key in seen:
             found = Finding(path=path_of((*at, index)), found=shown(item), message="Duplicate value")

@@ -146,13 +146,12 @@ Url = Annotated[str, Field(strict=True, max_length=512, pattern=r"^https?://[^\s
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """An RFC 3339 time in a status."""
 
-_INT64 = {"format": "int64"}
-TokenCount = Annotated[int, Field(strict=True, ge=1, le=10_000_000, json_schema_extra=_INT64)]
-TokenRate = Annotated[int, Field(strict=True, ge=0, le=10_000_000_000, json_schema_extra=_INT64)]
-Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000, json_schema_extra=_INT64)]
-Attempts = Annotated[int, Field(strict=True, ge=1, le=20, json_schema_extra={"format": "int32"})]
-Few = Annotated[int, Field(strict=True, ge=0, le=10, json_schema_extra={"format": "int32"})]
-Percent = Annotated[int, Field(strict=True, ge=0, le=100, json_schema_extra={"format": "int32"})]
-Weight = Annotated[int, Field(strict=True, ge=1, le=1000, json_schema_extra={"format": "int32"})]
-Port = Annotated[int, Field(strict=True, ge=1, le=65535, json_schema_extra={"format": "int32"})]
-ErrorStatus = Annotated[int, Field(strict=True, ge=400, le=599, json_schema_extra={"format": "int32"})]
+TokenCount = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+TokenRate = Annotated[int, Field(strict=True, ge=0, le=10_000_000_000)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Attempts = Annotated[int, Field(strict=True, ge=1, le=20)]
+Few = Annotated[int, Field(strict=True, ge=0, le=10)]
+Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
+Weight = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+ErrorStatus = Annotated[int, Field(strict=True, ge=400, le=599)]

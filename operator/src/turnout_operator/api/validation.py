@@ -14,6 +14,7 @@ from typing import Any
 from turnout_operator.api import API_VERSION, GROUP, crdgen
 from turnout_operator.api.documents import Document, location_of, parse, path_of
 from turnout_operator.api.fault import Fault, Finding
+from turnout_operator.api.metadata import without_nulls
 from turnout_operator.api.sentences import judge
 from turnout_operator.api.structure import NOT_CHECKED, Schema, unknown_fields, violations
 
@@ -96,15 +97,6 @@ def fault_at(document: Document, finding: Finding, reason: str = "Invalid") -> F
         hint=finding.hint,
         reason=reason,
     )
-
-
-def without_nulls(value: Any) -> Any:
-    """The value as the apiserver keeps it: a field that is null was not written."""
-    if isinstance(value, dict):
-        return {name: without_nulls(child) for name, child in value.items() if child is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
 
 
 def _faults_of(document: Document) -> list[Fault]:
