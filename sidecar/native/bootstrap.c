@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#define MOST_HEADERS 16
+#define MOST_HEADERS 32
+#define TOLD_PREFIX "x-turnout-"
+#define TOLD_AT_MOST 4096
 
 static void (*shutdown_answer)(void *);
 static void *shutdown_context;
@@ -52,6 +54,24 @@ HOOK(void, bootstrap_extension_config_scheduled)(void *envoy, const void *config
   turnout_up_event(event);
 }
 
+/* What an answer of our own says about itself, for a drill's probes. What does not fit is left out. */
+static size_t told(const pair *headers, size_t count, char *out) {
+  const size_t prefix = sizeof TOLD_PREFIX - 1;
+  size_t used = 0;
+  for (size_t i = 0; i < count; i++) {
+    const pair *h = &headers[i];
+    if (h->key_size <= prefix || memcmp(h->key, TOLD_PREFIX, prefix)) continue;
+    if (used + h->key_size + h->value_size + 2 > TOLD_AT_MOST) continue;
+    memcpy(out + used, h->key, h->key_size);
+    used += h->key_size;
+    out[used++] = 0;
+    memcpy(out + used, h->value, h->value_size);
+    used += h->value_size;
+    out[used++] = 0;
+  }
+  return used;
+}
+
 HOOK(void, bootstrap_extension_http_callout_done)(void *envoy, const void *config, uint64_t call, int result,
                                                  const pair *headers, size_t count, const bytes *chunks,
                                                  size_t chunk_count) {
@@ -61,7 +81,9 @@ HOOK(void, bootstrap_extension_http_callout_done)(void *envoy, const void *confi
     if (headers[i].key_size == 7 && !memcmp(headers[i].key, ":status", 7))
       for (size_t at = 0; at < headers[i].value_size; at++) status = status * 10 + (headers[i].value[at] - '0');
   bytes body = chunks_join(chunks, chunk_count);
-  turnout_up_called(call, status, body.at, body.size);
+  char head[TOLD_AT_MOST];
+  size_t head_size = result ? 0 : told(headers, count, head);
+  turnout_up_called(call, status, head, head_size, body.at, body.size);
 }
 
 void *turnout_timer(void *config) { return ENVOY(bootstrap_extension_timer_new)(config); }

@@ -18,6 +18,7 @@ int turnout_up_boot(void *config, const char *document, size_t size, uint32_t wo
 void turnout_up_ready(void);
 void turnout_up_timer(void *timer);
 void turnout_up_event(uint64_t event);
-void turnout_up_called(uint64_t call, int status, const char *body, size_t size);
+/* `head`: the answer's x-turnout- headers, packed: key NUL value NUL. */
+void turnout_up_called(uint64_t call, int status, const char *head, size_t head_size, const char *body, size_t size);
 void turnout_up_drain(void);
 void turnout_up_shutdown(void);

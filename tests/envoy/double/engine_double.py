@@ -8,7 +8,9 @@ It keeps the contract of `turnout_sidecar.engine.Engine`. ``x-mode`` is a word f
 import json
 from typing import Any
 
-from turnout_sidecar.metrics import ALL
+from turnout_sidecar.core.drills import Rehearsals
+from turnout_sidecar.core.faults import Overlay
+from turnout_sidecar.metrics import ALL, BUGS
 
 from turnout_sidecar.policy.codec import PolicyRefused
 from turnout_sidecar.policy.model import Endpoint
@@ -31,6 +33,8 @@ class Engine:
         self.parked: list[Exchange] = []
         self.gone = 0
         self.forgotten: list[str] = []
+        self.rehearsals = Rehearsals()
+        self.rehearsals = Rehearsals(Overlay(rng, wall))
 
     def configure(self, document: bytes) -> dict[str, Any]:
         policy: dict[str, Any] = json.loads(document)
@@ -63,6 +67,16 @@ class Engine:
 
     def shutdown(self, now: int) -> None:
         self.closed = True
+
+
+class Rehearsals:
+    """No drills."""
+
+    def due(self, now: int, wall: int) -> tuple[Any, ...]:
+        return ()
+
+    def next_at(self) -> int | None:
+        return None
 
 
 class Exchange:
@@ -170,6 +184,7 @@ class Exchange:
     def on_bug(self, error: BaseException, now: int) -> None:
         if self.mode == "raise:request:twice":
             raise RuntimeError("a bug in on_bug")
+        self.engine.metrics.count(BUGS, ("double",))
         if self.host.committed:
             self.host.send_data(ERROR_EVENT, end=False)
             self.host.reset_soon()

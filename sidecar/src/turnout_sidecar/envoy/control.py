@@ -15,12 +15,14 @@ import msgspec
 from _turnout_engine import lib
 
 from turnout_sidecar.core import wal
+from turnout_sidecar.core.host import Headers
 from turnout_sidecar.engine import Engine
 from turnout_sidecar.envoy import settings
 from turnout_sidecar.envoy.faults import Faults
 from turnout_sidecar.envoy.host import now, packed
 from turnout_sidecar.envoy.log import Level, log
 from turnout_sidecar.envoy.metrics import EnvoySink
+from turnout_sidecar.envoy.probes import Probes
 from turnout_sidecar.envoy.reporting import TIMEOUT, Reporting
 from turnout_sidecar.envoy.wheel import TICK, Wheel
 from turnout_sidecar.policy.report import Answer, EpochReport, Report, decode_answer, encode_report
@@ -62,6 +64,17 @@ class Control:
         self._stopping: Millis | None = None
         self._leaving = False
         self._last_call: int | None = None
+        self._probe = lib.turnout_timer(config)
+        self._probes = self._probing()
+
+    def _probing(self) -> Probes:
+        return Probes(
+            self.engine.rehearsals,
+            dial=self._dial_self,
+            arm=lambda delay: lib.turnout_timer_enable(self._probe, delay),
+            now=now,
+            wall=wall,
+        )
 
     def ready(self) -> None:
         lib.turnout_timer_enable(self._flush, FLUSH_MS)
@@ -97,12 +110,16 @@ class Control:
             self._turn()
         elif timer == self._flush:
             self._housekeeping()
+        elif timer == self._probe:
+            self._probes.turn()
         elif self._stopping is None:
             self._report_now()
         else:
             self._give_up()
 
-    def called(self, call: int, status: int, body: bytes) -> None:
+    def called(self, call: int, status: int, head: bytes, body: bytes) -> None:
+        if self._probes.called(call, status, head, body):
+            return
         if call == self._last_call:
             self._leave(acknowledged=status == 200)
             return
@@ -151,7 +168,6 @@ class Control:
     def _send(self, report: Report, timeout: int) -> int | None:
         """The call's id; None where it could not even be started."""
         body = encode_report(msgspec.structs.replace(report, previous=self._previous))
-        cluster = self.settings.report_cluster.encode()
         head = (
             (b":method", b"POST"),
             (b":path", b"/v1/report"),
@@ -159,11 +175,18 @@ class Control:
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
         )
-        blob = packed(head)
+        return self._dial(self.settings.report_cluster, head, body, timeout)
+
+    def _dial(self, cluster: str, head: Headers, body: bytes, timeout: int) -> int | None:
+        """Starts a call; its id, or None where it could not even be started."""
+        name, blob = cluster.encode(), packed(head)
         call: int = lib.turnout_call(
-            self._config, cluster, len(cluster), blob, len(blob), len(head), body, len(body), timeout
+            self._config, name, len(name), blob, len(blob), len(head), body, len(body), timeout
         )
         return call if call >= 0 else None
+
+    def _dial_self(self, head: Headers, body: bytes, timeout: Millis) -> int | None:
+        return self._dial(self.settings.self_cluster, head, body, timeout) if self.settings.self_cluster else None
 
     def _read(self, status: int, body: bytes) -> Answer | None:
         if status != 200:
@@ -182,6 +205,7 @@ class Control:
         if self._stopping is None:
             lib.turnout_timer_enable(self._report, delay)
         self.engine.on_answer(answer, now())
+        self._probes.turn()
 
     def _open_record(self) -> tuple[wal.WriteAheadRecord | None, tuple[EpochReport, ...]]:
         if not self.settings.epoch_dir:

@@ -43,7 +43,7 @@ def _bytes(at: Any, size: int) -> bytes:
 
 def _bug(entry: str, error: BaseException) -> None:
     if _control is not None:
-        _control.faults(entry, error)
+        _control.faults.count(entry, error)
     else:
         log(Level.CRITICAL, f"{entry}: {error!r}")
 
@@ -93,8 +93,8 @@ def turnout_up_event(event: int) -> None:
 
 
 @upcall
-def turnout_up_called(call: int, status: int, body: Any, size: int) -> None:
-    _main("called", lambda control: control.called(call, status, _bytes(body, size)))
+def turnout_up_called(call: int, status: int, head: Any, head_size: int, body: Any, size: int) -> None:
+    _main("called", lambda control: control.called(call, status, _bytes(head, head_size), _bytes(body, size)))
 
 
 @upcall
