@@ -131,6 +131,8 @@ def _resource(same: list[Mapping[str, Any]]) -> Resource | Unreadable:
     manifest = same[0]
     if len(same) > 1:
         return _unreadable(same[-1], (("metadata.name", f"declared {len(same)} times: keep one of them"),))
+    if not isinstance(manifest.get("metadata"), Mapping):
+        return _unreadable(manifest, (("metadata", "write an object with name and namespace"),))
     if manifest.get("apiVersion") != API_VERSION:
         return _unreadable(manifest, (("apiVersion", f"found {manifest.get('apiVersion')!r}, write {API_VERSION}"),))
     try:

@@ -94,7 +94,7 @@ def examine_deadlines(spec: LLMRouteSpec, deadlines: policy.Deadlines, faults: F
     if deadlines.first_token is not None and deadlines.first_token > deadlines.attempt:
         message = (
             f"the first-token deadline {span(deadlines.first_token)} is above the deadline of one attempt "
-            f"{span(deadlines.attempt)} and would never act: lower it, or raise attempts.deadline"
+            f"{span(deadlines.attempt)} and would never act: lower it, raise attempts.deadline, or allow fewer attempts"
         )
         field = "spec.latency.timeToFirstToken.deadline"
         faults.unless_said(AcceptedReason.DEADLINES_DO_NOT_FIT, field, message)

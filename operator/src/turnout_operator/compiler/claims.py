@@ -31,7 +31,7 @@ def conflicts(route: CompiledRoute, older: Iterable[CompiledRoute]) -> Iterator[
         for index, mine in enumerate(route.policy.matches):
             theirs = next((m for m in other.policy.matches if rival_matches(mine, m)), None)
             if theirs is not None:
-                yield index, f"LLMRoute {other.key} is older and already takes {in_words(mine, theirs)}"
+                yield index, f"LLMRoute {other.key} was there first and takes {in_words(mine, theirs)}"
 
 
 def in_words(mine: Match, theirs: Match) -> str:
@@ -51,7 +51,7 @@ def examine(route: CompiledRoute, older: tuple[CompiledRoute, ...], faults: Faul
     for mine, theirs, other in _shares(route, older):
         field = next(i.origin.field for i in route.policy.limits if i.account == mine.account)
         message = (
-            f"LLMRoute {other.key} is older and declares {mine.account} as {describe(theirs)}, here it is {describe(mine)}: "
+            f"LLMRoute {other.key} was there first and declares {mine.account} as {describe(theirs)}, here it is {describe(mine)}: "
             "write them alike, one account has one limit"
         )
         faults.refuse(AcceptedReason.CONFLICTED, field, message)

@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from turnout_operator.api import LLMRoute, ProviderPool
-from turnout_operator.api.conditions import AcceptedReason
-from turnout_operator.compiler import claims, last_good
+from turnout_operator.compiler import claims, last_good, law
 from turnout_operator.compiler.age import age
 from turnout_operator.compiler.candidates import PoolView
 from turnout_operator.compiler.faults import Faults
@@ -76,7 +75,7 @@ def _pools(snapshot: Snapshot, last: Accepted) -> tuple[Mapping[str, PoolView], 
         views[key] = PoolView(key=key, grant=grant, served=served, faults=faults.found)
         judged.append(_judge(pool, served, compiled is not None, before.get(key), faults.found))
     for broken in _unreadable(snapshot, "ProviderPool"):
-        key, found = f"{broken.namespace}/{broken.name}", _words_of(broken)
+        key, found = f"{broken.namespace}/{broken.name}", law.told(broken)
         served = last_good.pool_in_service(before.get(key), None, snapshot)
         grant = served.grant if served is not None else _UNREAD
         views[key] = PoolView(key=key, grant=grant, served=served, faults=found)
@@ -97,7 +96,7 @@ def _routes(
         labels = snapshot.labels(namespace)
         if isinstance(route, Unreadable):
             served = _still_good(earlier, views, labels, tuple(placed))
-            judged.append(_judge_unreadable(route, served, earlier, _words_of(route)))
+            judged.append(_judge_unreadable(route, served, earlier, law.told(route)))
         else:
             faults = _faults("LLMRoute", route)
             current = _current(route, views, labels, tuple(placed), now, faults)
@@ -181,14 +180,6 @@ def _service(served: object | None, earlier: object | None) -> Service:
 
 def _unreadable(snapshot: Snapshot, kind: str) -> tuple[Unreadable, ...]:
     return tuple(u for u in snapshot.unreadable if u.kind == kind)
-
-
-def _words_of(broken: Unreadable) -> tuple[Diagnostic, ...]:
-    faults = Faults(kind=broken.kind, namespace=broken.namespace, name=broken.name, generation=broken.generation)
-    for field, message in broken.faults:
-        unknown = field.endswith(".tokenizer")
-        faults.refuse(AcceptedReason.UNKNOWN_TOKENIZER if unknown else AcceptedReason.INVALID, field, message)
-    return faults.found
 
 
 def _faults(kind: str, resource: LLMRoute | ProviderPool) -> Faults:

@@ -106,11 +106,8 @@ def _examine_reach(one: _Read, earlier: list[_Read], bounds: Bounds, faults: Fau
     if alone is None:
         return
     if not any(_holds(one, point) for point in alone):
-        faults.unless_said(
-            AcceptedReason.UNREACHABLE_RULE,
-            one.field,
-            f"{_range(bounds)}, so this never holds: remove the rule, or correct it",
-        )
+        why = f"{_range(bounds)}, so this never holds" if _varies(one) else "this never holds for any request"
+        faults.unless_said(AcceptedReason.UNREACHABLE_RULE, one.field, f"{why}: remove the rule, or correct it")
         return
     for other in earlier:
         both = _grid([other, one], bounds)
@@ -132,6 +129,10 @@ def _range(bounds: Bounds) -> str:
     return f"here request.inputTokens is at most {bounds.max_input}, request.maxOutputTokens at most {bounds.max_output} and {models}"
 
 
+def _varies(one: _Read) -> bool:
+    return "request" in one.program.variables()
+
+
 def _holds(one: _Read, point: Mapping[str, Any]) -> bool:
     """As the sidecar reads it: a rule that fails on a request (a header that is not there) does not match it."""
     try:
@@ -144,8 +145,7 @@ def _grid(rules: list[_Read], bounds: Bounds) -> list[dict[str, Any]] | None:
     """Every combination of values at which one of `rules` could change its mind; None where that cannot be told."""
     literals = _Literals()
     for one in rules:
-        constant = "request" not in one.program.variables()
-        if not constant and not _collect(one.tokens, literals):
+        if _varies(one) and not _collect(one.tokens, literals):
             return None
     axes: dict[str, list[Any]] = {
         "model": _model_axis(literals, bounds),
