@@ -20,9 +20,8 @@ def test_before_the_head_it_is_a_500_in_the_error_shape(double: Envoy, entry: st
     answer = ask(double, f"raise:{entry}")
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal_error"
-    name = "open" if entry == "open" else {"request": "on_request", "head": "on_attempt_head"}[entry]
-    waiting.until(lambda: counted(double, name), what="the count", within=20)
-    assert f"a bug in {name}" in double.log()
+    waiting.until(lambda: counted(double, "open" if entry == "open" else "double"), what="the count", within=20)
+    assert f"a bug in {entry}" in double.log()
     assert ask(double, "echo").status_code == 200
 
 
@@ -43,14 +42,14 @@ def test_after_the_head_it_is_an_error_event_and_a_reset(double: Envoy) -> None:
         assert answer.status_code == 200
         events.extend(answer.iter_lines())
     assert '"code":"upstream_cut"' in "".join(events)
-    waiting.until(lambda: counted(double, "on_attempt_data"), what="the count", within=20)
+    waiting.until(lambda: counted(double, "double"), what="the count", within=20)
 
 
 def test_in_the_alarm_and_for_a_client_that_left_it_is_counted(double: Envoy) -> None:
     assert ask(double, "alarm:30").status_code == 200
     answer = ask(double, "raise:alarm")
     assert answer.status_code == 500
-    waiting.until(lambda: counted(double, "on_alarm"), what="the count", within=20)
+    waiting.until(lambda: counted(double, "double"), what="the count", within=20)
 
 
 def test_in_a_policy_it_is_a_nack_and_the_last_good_policy_serves(double: Envoy, bed) -> None:

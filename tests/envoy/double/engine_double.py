@@ -11,7 +11,6 @@ from typing import Any
 from turnout_sidecar.core.drills import Rehearsals
 from turnout_sidecar.core.faults import Overlay
 from turnout_sidecar.metrics import ALL, BUGS
-
 from turnout_sidecar.policy.codec import PolicyRefused
 from turnout_sidecar.policy.model import Endpoint
 from turnout_sidecar.policy.report import WIRE, EpochReport, Report
@@ -33,7 +32,6 @@ class Engine:
         self.parked: list[Exchange] = []
         self.gone = 0
         self.forgotten: list[str] = []
-        self.rehearsals = Rehearsals()
         self.rehearsals = Rehearsals(Overlay(rng, wall))
 
     def configure(self, document: bytes) -> dict[str, Any]:
@@ -67,16 +65,6 @@ class Engine:
 
     def shutdown(self, now: int) -> None:
         self.closed = True
-
-
-class Rehearsals:
-    """No drills."""
-
-    def due(self, now: int, wall: int) -> tuple[Any, ...]:
-        return ()
-
-    def next_at(self) -> int | None:
-        return None
 
 
 class Exchange:

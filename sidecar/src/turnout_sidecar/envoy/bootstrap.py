@@ -3,6 +3,7 @@
 JSON and not xds-protos, because those lack the bootstrap extension's type and its `metrics_namespace`.
 """
 
+import hashlib
 import ipaddress
 from typing import Any
 
@@ -15,7 +16,9 @@ URL = "type.googleapis.com/"
 XDS = "turnout-control-xds"
 REPORT = "turnout-control-report"
 SELF = "turnout-self"
-"""Both the internal listener and the cluster that leads to it."""
+"""Both the internal listener, which comes by LDS, and the cluster that leads to it."""
+_SELF_ENTRY = "turnout-self-entry"
+_SELF_INNER = "turnout-self-inner"
 TOKEN = "turnout-control-token"
 
 _HTTP = URL + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -90,7 +93,10 @@ def bootstrap(
         drain_ms=drain_ms,
     )
     return static(node=node, admin=admin, settings=settings, heap_bytes=heap_bytes, max_connections=max_connections) | {
-        "static_resources": {"clusters": [_xds_cluster(control), _report_cluster(control), _self_cluster()]},
+        "static_resources": {
+            "clusters": [_xds_cluster(control), _report_cluster(control), *_self_clusters(node, epoch_dir)],
+            "listeners": [_self_entry(node, epoch_dir)],
+        },
         "dynamic_resources": _dynamic(),
     }
 
@@ -300,14 +306,40 @@ def _tls(tls: Tls, alpn: str) -> dict[str, Any]:
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
-def _self_cluster() -> dict[str, Any]:
-    address = {"envoy_internal_address": {"server_listener_name": SELF}}
+def _self_clusters(node: Node, epoch_dir: str) -> list[dict[str, Any]]:
+    """The way to the sidecar's own listener. It has a step in the middle: an internal listener lives on the worker, and the calls
+    of the main thread, where probes come from, cannot connect to it (tried: 503)."""
+    inner = {"envoy_internal_address": {"server_listener_name": SELF}}
+    return [_local_cluster(SELF, _self_address(node, epoch_dir)), _local_cluster(_SELF_INNER, inner)]
+
+
+def _self_entry(node: Node, epoch_dir: str) -> dict[str, Any]:
+    typed = {
+        "@type": URL + "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "self_entry",
+        "cluster": _SELF_INNER,
+    }
     return {
-        "name": SELF,
+        "name": _SELF_ENTRY,
+        "address": _self_address(node, epoch_dir),
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": typed}]}],
+    }
+
+
+def _self_address(node: Node, epoch_dir: str) -> dict[str, Any]:
+    """An abstract Unix socket: no file that a read-only or deep directory could refuse. Who else in the pod's network namespace
+    finds it has found one more way to the same listener; what makes a request a probe is the run's token."""
+    name = hashlib.sha256(f"{node.id}\0{epoch_dir}".encode()).hexdigest()[:32]
+    return {"pipe": {"path": f"@turnout-self-{name}"}}
+
+
+def _local_cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
         "load_assignment": {
-            "cluster_name": SELF,
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }

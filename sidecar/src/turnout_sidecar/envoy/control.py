@@ -61,6 +61,7 @@ class Control:
         self.engine.wake = self._wake
         self._reporting = Reporting(Millis(self.settings.report_interval_ms), random.Random(os.getpid()))
         self._call: int | None = None
+        self._early: tuple[int, bytes] | None = None
         self._stopping: Millis | None = None
         self._leaving = False
         self._last_call: int | None = None
@@ -123,10 +124,11 @@ class Control:
         if call == self._last_call:
             self._leave(acknowledged=status == 200)
             return
-        if call != self._call:
-            return
-        self._call = None
-        self._answered(self._read(status, body))
+        if call == self._call:
+            self._call = None
+            self._answered(self._read(status, body))
+        else:
+            self._early = (status, body)  # Envoy may end a call inside the one that starts it
 
     def drain(self) -> None:
         """Envoy takes no new connections: tell the ledger soon what is left."""
@@ -159,9 +161,13 @@ class Control:
         if not self._reporting.timer():
             return
         self._reporting.sent()
+        self._call = None
+        self._early = None
         call = self._send(self.engine.report(now()), TIMEOUT)
         if call is None:
             self._answered(None)
+        elif self._early is not None:
+            self._answered(self._read(*self._early))
         else:
             self._call = call
 
@@ -230,9 +236,10 @@ class Control:
         try:
             self.engine.shutdown(now())
             if self.settings.report_cluster:
+                self._early = None
                 self._last_call = self._send(self.engine.report(now()), FINAL_MS)
         finally:
-            if self._last_call is None:
+            if self._last_call is None or self._early is not None:
                 self._leave(acknowledged=False)
             else:
                 lib.turnout_timer_enable(self._report, FINAL_MS + 500)

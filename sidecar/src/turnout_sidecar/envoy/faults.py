@@ -20,8 +20,12 @@ class Faults:
         self._counter = counter
         self._told: dict[tuple[str, type[BaseException]], int] = {}
 
-    def __call__(self, entry: str, error: BaseException) -> None:
+    def count(self, entry: str, error: BaseException) -> None:
         self._counter.bug(entry)
+        self.tell(entry, error)
+
+    def tell(self, entry: str, error: BaseException) -> None:
+        """For an exception that the exchange counts by itself."""
         kind, at = (entry, type(error)), monotonic_ns()
         if at - self._told.get(kind, -QUIET_NS) < QUIET_NS:
             return

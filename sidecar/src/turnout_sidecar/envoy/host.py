@@ -17,6 +17,7 @@ from typing import Any
 from _turnout_engine import ffi, lib
 
 from turnout_sidecar.core.host import Headers, StartFailure
+from turnout_sidecar.envoy.faults import Faults
 from turnout_sidecar.envoy.wheel import Wheel
 from turnout_sidecar.policy.model import Endpoint
 from turnout_sidecar.policy.units import Millis
@@ -30,9 +31,6 @@ RESET_AFTER_RELIEF = 500
 
 NO_CLUSTER = 2
 LAST_RESORT = b'{"error":{"message":"Turnout failed inside; the request was not answered.","type":"server_error","param":null,"code":"internal_error"}}'
-
-Guard = Callable[[str, BaseException], None]
-"""Counts and logs an exception, given the entry's name."""
 
 
 def now() -> Millis:
@@ -53,8 +51,8 @@ class EnvoyHost:
         "_cut_by",
         "_dead",
         "_facts",
+        "_faults",
         "_filter",
-        "_guard",
         "_later",
         "_over",
         "_requests",
@@ -75,14 +73,14 @@ class EnvoyHost:
         requests: "dict[int, EnvoyHost]",
         wheel: Wheel,
         rouse: Callable[[], None],
-        guard: Guard,
+        faults: Faults,
     ) -> None:
         self._filter = filter_
         self.key = key
         self._requests = requests
         self._wheel = wheel
         self._rouse = rouse
-        self._guard = guard
+        self._faults = faults
         self.exchange: Any = None
         self.committed = False
         self.due: Millis | None = None
@@ -247,12 +245,14 @@ class EnvoyHost:
             self.bug(entry, error)
 
     def bug(self, entry: str, error: BaseException) -> None:
-        self._guard(entry, error)
-        if self.exchange is not None:
+        if self.exchange is None:
+            self._faults.count(entry, error)
+        else:
+            self._faults.tell(entry, error)
             try:
-                self.exchange.on_bug(error, now())
+                self.exchange.on_bug(error, now())  # counts it
             except BaseException as second:  # noqa: BLE001
-                self._guard("on_bug", second)
+                self._faults.count("on_bug", second)
         if self._over or self._cut_by is not None:
             return
         if self.committed:
@@ -293,4 +293,7 @@ class EnvoyHost:
             return
         blob = packed(facts)
         if lib.turnout_facts(self._filter, blob, len(blob), len(facts)):
-            self._guard("record", ValueError(f"a fact for the access log holds a control byte: {facts!r}"))
+            names = b", ".join(name for name, _ in facts).decode()
+            self._faults.count(
+                "record", ValueError(f"one of these facts for the access log holds a control byte: {names}")
+            )
