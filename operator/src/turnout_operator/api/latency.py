@@ -85,8 +85,10 @@ class Backoff(Model):
 
     cel_rules = (
         Rule(
-            cel=spans.compared("self.base", "<=", "self.max"),
-            message="backoff.base is above backoff.max: write base <= max",
+            cel=spans.compared_with_defaults(
+                "self.base", "<=", "self.max", defaults={"self.base": "100ms", "self.max": "2s"}
+            ),
+            message="backoff.base (100ms unless written) is above backoff.max (2s unless written): write base <= max",
             at=".base",
         ),
     )

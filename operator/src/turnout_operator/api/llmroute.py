@@ -15,7 +15,7 @@ from turnout_operator.api.latency import AttemptBounds, Latency
 from turnout_operator.api.law import ROUTE_LAW
 from turnout_operator.api.llmroute_status import LLMRouteStatus
 from turnout_operator.api.matching import AttachTo, DataPolicy, Identity, Match
-from turnout_operator.api.metadata import Resource
+from turnout_operator.api.metadata import SHORT_NAME, Resource
 from turnout_operator.api.model import Model, as_set, by_name, listed
 from turnout_operator.api.operations import Alerts, Batch, Gates, Load, Preset, RuleException
 from turnout_operator.api.output import Concurrency, Output, Streaming
@@ -67,6 +67,7 @@ class LLMRouteSpec(Model):
 class LLMRoute(Resource):
     """A route and what became of it."""
 
+    cel_rules = (SHORT_NAME,)
     kind: Literal["LLMRoute"] = "LLMRoute"
     spec: LLMRouteSpec
     status: LLMRouteStatus = LLMRouteStatus()

@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from turnout_operator.api.model import Model
+from turnout_operator.api.model import Model, Rule
 
 
 class InvalidManifestError(ValueError):
@@ -33,6 +33,12 @@ class ObjectMeta(Model):
     deletion_timestamp: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+
+
+SHORT_NAME = Rule(
+    cel="!has(self.metadata.name) || (size(self.metadata.name) <= 63 && !self.metadata.name.contains('.'))",
+    message="metadata.name is too long or holds a dot: it becomes a label and a part of other names, so write at most 63 of a-z, 0-9 and -",
+)
 
 
 class Resource(Model):

@@ -10,7 +10,7 @@ from pydantic import Field
 from turnout_operator.api import spans
 from turnout_operator.api.budget import PoolLimit
 from turnout_operator.api.law import demand
-from turnout_operator.api.metadata import Resource
+from turnout_operator.api.metadata import SHORT_NAME, Resource
 from turnout_operator.api.model import Model, Rule, as_set, by_name, exactly_one, listed
 from turnout_operator.api.pooled_model import PooledModel
 from turnout_operator.api.providerpool_status import ProviderPoolStatus
@@ -30,8 +30,8 @@ class Dialect(StrEnum):
 
 _INSECURE_ALLOWED = "(has(self.allowInsecure) && self.allowInsecure)"
 _PRIVATE_HOST = (
-    "^https?://("
-    "[0-9]+|0[xX][0-9a-fA-F.xX]+|"  # an address written as one number
+    "(?i)^https?://("
+    "[0-9]+([.][0-9]+){0,2}|0x[0-9a-f.x]+|([0-9]+[.])*0[0-9]+([.][0-9]+)*|"  # addresses in one number, in hex, in octal
     "(0|10|127|169[.]254|192[.]168|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[789][0-9]|1[01][0-9]|12[0-7]))[.][0-9.]+|"
     "[^a-zA-Z0-9].*|"  # IPv6 literals: no provider is known by one
     "[^./:]+|"  # a single label: a Service of the same namespace
@@ -116,8 +116,10 @@ class Health(Model):
     cel_rules = (
         spans.positive("openFor"),
         Rule(
-            cel=spans.compared("self.openFor", "<=", "self.maxOpenFor"),
-            message="openFor is above maxOpenFor: write openFor <= maxOpenFor",
+            cel=spans.compared_with_defaults(
+                "self.openFor", "<=", "self.maxOpenFor", defaults={"self.openFor": "30s", "self.maxOpenFor": "5m"}
+            ),
+            message="openFor (30s unless written) is above maxOpenFor (5m unless written): write openFor <= maxOpenFor",
             at=".openFor",
         ),
     )
@@ -272,6 +274,7 @@ class ProviderPoolSpec(Model):
 class ProviderPool(Resource):
     """A pool and what became of it."""
 
+    cel_rules = (SHORT_NAME,)
     kind: Literal["ProviderPool"] = "ProviderPool"
     spec: ProviderPoolSpec
     status: ProviderPoolStatus = ProviderPoolStatus()

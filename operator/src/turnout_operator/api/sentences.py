@@ -32,10 +32,13 @@ def judge(schema: Schema, value: Any, old: Any = None) -> Iterator[Judged]:
 
 
 def _judge(schema: Schema, value: Any, old: Any, at: Location, schema_path: str) -> Iterator[Judged]:
-    for rule in schema.get("x-kubernetes-validations", ()):
+    rules = schema.get("x-kubernetes-validations", ())
+    # One context for all rules of a node: turning the value into CEL's costs a thousand times what a rule does.
+    facts = cel.Context(variables={"self": value, "oldSelf": old}) if rules else None
+    for rule in rules:
         if "oldSelf" in rule["rule"] and old is None:
             continue
-        yield Judged(schema_path=schema_path, rule=rule["rule"], finding=_refusal(rule, value, old, at))
+        yield Judged(schema_path=schema_path, rule=rule["rule"], finding=_refusal(rule, value, facts, at))
     if isinstance(value, dict):
         for name, child in schema.get("properties", {}).items():
             key = _RENAMED.get(name, name)
@@ -47,8 +50,7 @@ def _judge(schema: Schema, value: Any, old: Any, at: Location, schema_path: str)
             yield from _judge(schema.get("items", {}), item, None, (*at, index), f"{schema_path}[]")
 
 
-def _refusal(rule: dict[str, Any], value: Any, old: Any, at: Location) -> Finding | None:
-    facts = {"self": value, "oldSelf": old}
+def _refusal(rule: dict[str, Any], value: Any, facts: Any, at: Location) -> Finding | None:
     if _program(rule["rule"]).execute(facts) is True:
         return None
     message = _program(rule["messageExpression"]).execute(facts) if "messageExpression" in rule else rule["message"]

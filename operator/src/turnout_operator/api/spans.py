@@ -13,10 +13,16 @@ _WELL_WRITTEN = f"matches('{Duration.pattern}')"
 
 def compared(left: str, operator: str, right: str) -> str:
     """CEL: both fields are set and well written, and then `left operator right` holds; holds as well when one is not."""
-    return (
-        f"!({_set(left)}) || !({_set(right)}) || !{left}.{_WELL_WRITTEN} || !{right}.{_WELL_WRITTEN} || "
-        f"duration({left}) {operator} duration({right})"
-    )
+    return f"!({_set(left)}) || !({_set(right)}) || {_compared(left, operator, right)}"
+
+
+def compared_with_defaults(left: str, operator: str, right: str, *, defaults: dict[str, str]) -> str:
+    """As `compared`, where a field that is not set has its default."""
+    return _compared(*(f"({_set(f)} ? {f} : '{defaults[f]}')" if f in defaults else f for f in (left, operator, right)))
+
+
+def _compared(left: str, operator: str, right: str) -> str:
+    return f"!{left}.{_WELL_WRITTEN} || !{right}.{_WELL_WRITTEN} || duration({left}) {operator} duration({right})"
 
 
 def within(field: str, *, above: str = "0s", most: str | None = None) -> str:
