@@ -67,6 +67,7 @@ WORLDS = st.lists(
 ).map(_routes)
 
 
+@settings(max_examples=50, deadline=None)
 @given(world=WORLDS, data=st.data())
 def test_the_order_of_manifests_does_not_matter(world: list[Manifest], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(world))
@@ -74,6 +75,7 @@ def test_the_order_of_manifests_does_not_matter(world: list[Manifest], data: st.
     assert _bytes(_compiled(shuffled)) == _bytes(_compiled(world))
 
 
+@settings(max_examples=50, deadline=None)
 @given(world=WORLDS)
 def test_compiling_what_was_accepted_again_changes_nothing(world: list[Manifest]) -> None:
     once = _compiled(world)
@@ -92,6 +94,7 @@ def test_bytes_do_not_depend_on_the_process() -> None:
     assert len(answers) == 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(world=WORLDS)
 def test_no_two_routes_in_service_claim_the_same_model(world: list[Manifest]) -> None:
     claimed = [model for route in _compiled(world).routes for match in route.policy.matches for model in match.models]
@@ -106,7 +109,7 @@ PRICING = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     pricings=st.lists(PRICING, min_size=1, max_size=3),
     attempts=st.integers(1, 4),
@@ -169,7 +172,7 @@ BAD = st.sampled_from(
 EDITS = st.lists(st.tuples(st.booleans(), GOOD, BAD).map(lambda e: (e[0], e[1] if e[0] else e[2])), max_size=5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(edits=EDITS)
 def test_edits_never_take_the_last_accepted_generation_out_of_service(edits: list[tuple[bool, Manifest]]) -> None:
     world = _routes([("bystander", "m")])
@@ -201,6 +204,7 @@ REVOCATIONS = {
 }
 
 
+@settings(max_examples=50, deadline=None)
 @given(revoked=st.sampled_from(sorted(REVOCATIONS)), edit=st.one_of(st.none(), BAD))
 def test_a_revocation_stops_the_last_good_generation_whatever_was_edited(revoked: str, edit: Manifest | None) -> None:
     world = _base()

@@ -88,7 +88,30 @@ def _read(rule: policy.Rule, where: str, faults: Faults) -> _Read | None:
         message = f"there is no {', '.join(unknown)}: rules see request.{', request.'.join(FACTS)}"
         faults.unless_said(AcceptedReason.INVALID, where, message)
         return None
+    for message in _unreadable_headers(tokens):
+        faults.unless_said(AcceptedReason.INVALID, where, message)
+        return None
     return _Read(rule=rule, field=where, program=program, tokens=tokens)
+
+
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def _unreadable_headers(tokens: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """Uses of headers that the sidecar cannot answer: it looks up the names that stand in the rule, in lower case, and no others."""
+    for i, (_, text) in enumerate(tokens):
+        if text != "headers" or [t for _, t in tokens[max(i - 2, 0) : i]] != ["request", "."]:
+            continue
+        tested = i >= 4 and tokens[i - 3][1] == "in" and tokens[i - 4][0] == "string"
+        indexed = [t for _, t in tokens[i + 1 : i + 4]]
+        if not tested and not (
+            len(indexed) == 3 and (indexed[0], indexed[2]) == ("[", "]") and tokens[i + 2][0] == "string"
+        ):
+            yield "headers are read by names that stand in the rule: write request.headers['x-name'] or 'x-name' in request.headers"
+            continue
+        name = (tokens[i - 4][1] if tested else indexed[1])[1:-1]
+        if _HEADER.fullmatch(name) is None:
+            yield f"there is no header {name!r}: names are in lower case, of letters, digits and dashes"
 
 
 def _unknown_facts(tokens: tuple[tuple[str, str], ...], variables: list[str]) -> Iterator[str]:
@@ -154,7 +177,8 @@ def _grid(rules: list[_Read], bounds: Bounds) -> list[dict[str, Any]] | None:
         "stream": [False, True],
         "tenant": _string_axis(literals.strings.get("tenant"), [""]),
     }
-    headers = {name: [None, *sorted(values), _OTHER] for name, values in sorted(literals.headers.items())}
+    # An empty header counts as none, as in the sidecar.
+    headers = {name: [None, *sorted(values - {""}), _OTHER] for name, values in sorted(literals.headers.items())}
     size = 1
     for values in (*axes.values(), *headers.values()):
         size *= len(values)
@@ -282,7 +306,7 @@ def _take_literal(rest: list[tuple[str, str]]) -> int | str | bool | None:
 
 
 def _take_fact(rest: list[tuple[str, str]]) -> tuple[str, str | None] | None:
-    """``request.<fact>`` or ``request.headers['name']`` or ``request.headers.name``."""
+    """``request.<fact>`` or ``request.headers['name']``."""
     texts = [t for _, t in rest[:6]]
     if len(texts) < 3 or texts[:2] != ["request", "."] or texts[2] not in FACTS:
         return None
@@ -290,9 +314,6 @@ def _take_fact(rest: list[tuple[str, str]]) -> tuple[str, str | None] | None:
     if name == "headers" and len(texts) >= 6 and texts[3] == "[" and rest[4][0] == "string" and texts[5] == "]":
         del rest[:6]
         return (name, texts[4][1:-1])
-    if name == "headers" and len(texts) >= 5 and texts[3] == "." and rest[4][0] == "word":
-        del rest[:5]
-        return (name, texts[4])
     if len(texts) > 3 and texts[3] in (".", "["):
         return None
     del rest[:3]
