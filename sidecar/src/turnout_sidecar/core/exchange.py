@@ -50,6 +50,7 @@ class State(IntEnum):
 class Exchange:
     __slots__ = (
         "_admitted",
+        "_armed",
         "_at",
         "_attempt",
         "_attempts",
@@ -93,6 +94,7 @@ class Exchange:
         self._first: Lane | None = None
         self._began = Millis(0)
         self._deadline = Millis(0)
+        self._armed = Millis(0)
         self._resume_at = Millis(0)
         self._attempts = 0
         self._tries = 0
@@ -153,6 +155,8 @@ class Exchange:
                 return
         if end:
             self._upstream_ended(attempt, now)
+        elif attempt.stall is not None:
+            self._arm_by(Millis(now + attempt.stall))
 
     def on_attempt_data(self, stream: int, data: bytes, end: bool, now: Millis) -> None:
         attempt = self._attempt
@@ -321,6 +325,7 @@ class Exchange:
         self._step = plan.RESPOND
         if self._unsayable and not self._attempts:
             words = f"No provider of this route can be told '{self._unsayable}'. Leave it out."
+            self._reason = self._step = ""
             self._refuse(refusals.refusal(RequestFault.UNSUPPORTED_PARAMETER, words, self._unsayable), now)
             return
         short = self._shortfall if self._fault is FaultClass.OVER_BUDGET else None
@@ -481,7 +486,7 @@ class Exchange:
         lane.load.in_flight += 1
         if attempt.held.clamped:
             self._services.metrics.count(metrics.CLAMPED, (self._route.key,) if self._route is not None else ("",))
-        self.host.alarm(min(attempt.due_before_content(), self._deadline))
+        self._arm(min(attempt.due_before_content(), self._deadline))
 
     def _inject(self, fault: FaultClass, now: Millis) -> None:
         """A drill's fault in place of the provider; from here on everything is the real path."""
@@ -494,7 +499,7 @@ class Exchange:
                 self._failed(Failure.MALFORMED, now, ended=True)
             case FaultClass.TOO_SLOW:
                 assert self._attempt is not None, "a fault meets an attempt"
-                self.host.alarm(min(self._attempt.due_before_content(), self._deadline))
+                self._arm(min(self._attempt.due_before_content(), self._deadline))
             case FaultClass.OVER_BUDGET:
                 raise AssertionError("a budget fault acts before the attempt")
 
@@ -567,6 +572,15 @@ class Exchange:
 
     # Deadlines ---------------------------------------------------------------------------------------------------------
 
+    def _arm(self, at: Millis) -> None:
+        self._armed = at
+        self.host.alarm(at)
+
+    def _arm_by(self, at: Millis) -> None:
+        """Sooner than it was, or not at all: an alarm that comes too soon looks again, and each call to the host costs."""
+        if at < self._armed:
+            self._arm(at)
+
     def _check_deadlines(self, now: Millis) -> None:
         attempt = self._attempt
         assert attempt is not None, "an attempt is open"
@@ -579,7 +593,7 @@ class Exchange:
         elif now >= attempt.due_before_content():
             self._failed(Failure.STALL, now, ended=False)
         else:
-            self.host.alarm(min(attempt.due_before_content(), self._deadline))
+            self._arm(min(attempt.due_before_content(), self._deadline))
 
     def _check_stream(self, now: Millis) -> None:
         """After content only silence and the total deadline count: the attempt's own deadline was there to leave time for others."""
@@ -591,7 +605,7 @@ class Exchange:
         elif quiet is not None and now >= quiet:
             self._break(Failure.STALL, b"", now, ended=False)
         else:
-            self.host.alarm(self._deadline if quiet is None else min(quiet, self._deadline))
+            self._arm(self._deadline if quiet is None else min(quiet, self._deadline))
 
     # Answers -----------------------------------------------------------------------------------------------------------
 
@@ -685,7 +699,8 @@ class Exchange:
         """The `turnout` field of an answer; empty while the first choice serves."""
         if not self._reason or self._lane is None or self._first is None:
             return b""
-        return signals.field(self._reason, self._step, self._first.name, self._lane.name)
+        served = "" if self._step == plan.RESPOND else self._lane.name
+        return signals.field(self._reason, self._step, self._first.name, served)
 
     def _succeeded(self, attempt: Attempt, usage: Usage | None, model: str) -> None:
         """The answer is whole: it is charged and the candidate is well."""
@@ -744,6 +759,8 @@ class Exchange:
         pending, self._pending = self._pending, b""
         if pending:
             self.host.send_data(pending, end=False)
+        if attempt.stall is not None:
+            self._arm_by(Millis(now + attempt.stall))
         self._services.metrics.observe(metrics.FIRST_TOKEN, lane.model_labels, now - attempt.started)
 
     def _stream_ended(self, attempt: Attempt, relay: Relay, now: Millis, out: bytes = b"") -> None:
@@ -838,7 +855,7 @@ class Exchange:
         for name, value in (("tenant", admitted.tenant), ("user", admitted.user), ("run", admitted.run)):
             if value != "-":
                 record(name, value)
-        if self._lane is not None:
+        if self._lane is not None and reason in _SERVED:
             record("candidate", self._lane.name)
             record("model", self._lane.model.name)
         record("attempts", self._attempts)
@@ -860,6 +877,7 @@ class Exchange:
         self._services.metrics.count(metrics.BUDGET_REFUSALS, (self._route.key, limit, refusal.code))
 
 
+_SERVED = frozenset({"ok", "cut", "client_gone"})
 _JSON: Headers = ((b"content-type", b"application/json"),)
 
 
