@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -20,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout_operator.compiler import compile as compile_snapshot
-from turnout_operator.ir import Accepted, Compilation, Service
+from turnout_operator.ir import Accepted, Compilation, Condition, Service
 from turnout_operator.snapshot import from_manifests
+from turnout_sidecar.policy import codec
 
 BASE = Path(__file__).parent / "testdata" / "base.yaml"
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
@@ -215,3 +217,59 @@ def test_a_revocation_stops_the_last_good_generation_whatever_was_edited(revoked
     REVOCATIONS[revoked](world)
 
     assert _compiled(world, accepted).routes == ()
+
+
+def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterable[tuple[str | int, ...]]:
+    yield path
+    if isinstance(value, dict):
+        for name, child in value.items():
+            yield from _places(child, (*path, name))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _places(child, (*path, index))
+
+
+def _put(manifest: Manifest, path: tuple[str | int, ...], value: Any) -> None:
+    *way, last = path
+    holder: Any = manifest
+    for part in way:
+        holder = holder[part]
+    if value is _GONE:
+        del holder[last]
+    else:
+        holder[last] = value
+
+
+_GONE = object()
+PLACES = [
+    (index, path)
+    for index, manifest in enumerate(_base())
+    if manifest["kind"] in ("LLMRoute", "ProviderPool")
+    for path in _places(manifest)
+    if path and path[0] != "kind"
+]
+VALUES = st.one_of(
+    st.sampled_from([_GONE, None, "", "x", 0, 1, -1, 10**12, True, [], {}, [None], ["x"], {"x": 1}, "0", "1s", "0s"]),
+    st.sampled_from(
+        ["0.000000001", "999999999", "20h", "1ms", "Bytes", "High", "small", "local", "openai", "* * * * *"]
+    ),
+)
+DAMAGE = st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(damage=DAMAGE)
+def test_whatever_is_written_is_accepted_or_told_and_what_is_accepted_serves(damage: list[Any]) -> None:
+    world = _base()
+    for (index, path), value in damage:
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # an earlier damage took the place away
+            _put(world[index], path, value)
+    compilation = _compiled(world)
+
+    told = {(d.kind, d.key) for d in compilation.diagnostics if d.condition is not Condition.AUTOSCALING_READY}
+    refused = {(o.kind, o.key) for o in compilation.outcomes if o.service is not Service.CURRENT}
+    assert told == refused
+    document = codec.encode(tuple(r.policy for r in compilation.routes), tuple(p.policy for p in compilation.pools))
+    decoded = codec.decode(document)
+    assert decoded.refused == ()
+    assert len(decoded.routes) == len(compilation.routes)

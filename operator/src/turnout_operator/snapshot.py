@@ -71,10 +71,6 @@ class Snapshot:
     autoscalers: tuple[AutoscalerFacts, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
 
-    def pool(self, namespace: str, name: str) -> ProviderPool | None:
-        """The pool as it was written, accepted or not."""
-        return next((p for p in self.pools if p.key == (namespace, name)), None)
-
     def labels(self, namespace: str) -> Mapping[str, str]:
         """The namespace's labels; its name is one of them, as in every cluster."""
         return {NAME_LABEL: namespace, **self.namespaces.get(namespace, {})}
@@ -131,8 +127,9 @@ def _resource(same: list[Mapping[str, Any]]) -> Resource | Unreadable:
     manifest = same[0]
     if len(same) > 1:
         return _unreadable(same[-1], (("metadata.name", f"declared {len(same)} times: keep one of them"),))
-    if not isinstance(manifest.get("metadata"), Mapping):
-        return _unreadable(manifest, (("metadata", "write an object with name and namespace"),))
+    nameless = _nameless(manifest)
+    if nameless:
+        return _unreadable(manifest, nameless)
     if manifest.get("apiVersion") != API_VERSION:
         return _unreadable(manifest, (("apiVersion", f"found {manifest.get('apiVersion')!r}, write {API_VERSION}"),))
     try:
@@ -140,6 +137,14 @@ def _resource(same: list[Mapping[str, Any]]) -> Resource | Unreadable:
     except InvalidManifestError as error:
         said = tuple((f.path, f.message) for f in validation.findings(dict(manifest)))
         return _unreadable(manifest, said or error.faults)
+
+
+def _nameless(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What keeps an object from being told apart from others; without that no rule can be asked about it."""
+    if not isinstance(manifest.get("metadata"), Mapping):
+        return (("metadata", "write an object with name and namespace"),)
+    wrong = [part for part in ("name", "namespace") if not isinstance(_metadata(manifest).get(part, "default"), str)]
+    return tuple((f"metadata.{part}", "write a string") for part in wrong)
 
 
 def _unreadable(manifest: Mapping[str, Any], faults: tuple[tuple[str, str], ...]) -> Unreadable:

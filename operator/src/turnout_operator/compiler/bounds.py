@@ -135,7 +135,7 @@ def worst_case(
 ) -> WorstCase | None:
     """`attempts.max` times the dearest attempt of any reachable candidate at the full token budget, clamping not counted.
 
-    The latency is what all attempts, the longest of every wait between them, and one wait for a hold and a lease add up to,
+    The latency is what all attempts, the longest of every wait between them, and a wait for a hold and a lease before each add up to,
     and never more than the total deadline, which ends the chain whatever it is doing.
     """
     if not reachable or spec.attempts is None or spec.attempts.max is None or spec.budget is None:
@@ -144,7 +144,7 @@ def worst_case(
     bounds = [(attempt_bound(c.model.price, tokens.input, tokens.output), c.name) for c in reachable]
     cost, dearest = max(bounds, key=lambda b: b[0])
     waits = max(defaults.longest_waits(spec.attempts, most), (most - 1) * spec.attempts.honor_retry_after.max.millis())
-    admission = spec.budget.max_hold_wait.millis() + spec.budget.max_lease_wait.millis()
+    admission = most * (spec.budget.max_hold_wait.millis() + spec.budget.max_lease_wait.millis())
     latency = min(deadlines.total, most * deadlines.attempt + waits + admission)
     return WorstCase(
         attempts=most,

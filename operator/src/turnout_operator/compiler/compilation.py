@@ -48,10 +48,11 @@ def compile(snapshot: Snapshot, last_accepted: Accepted | None, now: datetime) -
     last = last_accepted or Accepted()
     views, judged_pools = _pools(snapshot, last)
     routes, judged_routes = _routes(snapshot, views, last, now)
+    pools = [view.served for view in views.values() if view.served is not None]
     judged = [*judged_routes, *judged_pools]
     return Compilation(
         routes=tuple(sorted(routes, key=lambda r: r.key)),
-        pools=tuple(views[key].served for key in sorted(views) if views[key].served is not None),  # type: ignore[misc] # filtered
+        pools=tuple(sorted(pools, key=lambda p: p.key)),
         diagnostics=tuple(sorted((d for j in judged for d in j.faults), key=_position)),
         outcomes=tuple(sorted((j.outcome for j in judged), key=lambda o: (o.kind, o.key))),
     )
