@@ -13,7 +13,7 @@ The same cases run through `turnout check` and through a real apiserver.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,14 @@ def _case(path: Path) -> Case:
     base = _case(path.with_name(f"{written['from']}.yaml")).manifest
     return Case(
         name=path.stem,
-        manifest=_changed(base, written.get("change", {}), written.get("remove", [])),
+        manifest=changed(base, written.get("change", {}), written.get("remove", [])),
         old=base if written.get("update") else None,
         refused=tuple((each["path"], each["message"]) for each in written.get("refused", [])),
     )
 
 
-def _changed(base: dict[str, Any], changes: dict[str, Any], removals: list[str]) -> dict[str, Any]:
+def changed(base: dict[str, Any], changes: Mapping[str, Any], removals: Sequence[str] = ()) -> dict[str, Any]:
+    """A copy of `base` with values put at field paths and others taken away."""
     manifest = copy.deepcopy(base)
     for path, value in changes.items():
         parent, last = _parent(manifest, path)

@@ -27,11 +27,11 @@ _SPEC: Promises = {
     ),
     "matches": Enforced(proof=proofs.MATCHES),
     "identity.tenant.header": Enforced(proof=proofs.TENANT),
-    "identity.tenant.required": Enforced(proof=proofs.TENANT),
-    "identity.user.header": Descriptive(),
-    "identity.user.required": ByValue(marks={True: Bound(), False: Descriptive()}),
-    "identity.run.header": Descriptive(),
-    "identity.run.required": ByValue(marks={True: Bound(), False: Descriptive()}),
+    "identity.tenant.required": Enforced(proof=proofs.IDENTITY_REQUIRED),
+    "identity.user.header": Enforced(proof=proofs.ACCESS_LOG),
+    "identity.user.required": Enforced(proof=proofs.IDENTITY_REQUIRED),
+    "identity.run.header": Enforced(proof=proofs.ACCESS_LOG),
+    "identity.run.required": Enforced(proof=proofs.IDENTITY_REQUIRED),
     **{
         f"identity.{part}.{source}": Bound()
         for part in ("tenant", "user", "run")
@@ -157,7 +157,7 @@ REHEARSED_FAULTS = (
 
 _DRILLS: Promises = {
     "schedule": Enforced(proof=proofs.DRILL_SCHEDULE),
-    "timeZone": Enforced(proof=proofs.DRILL_SCHEDULE),
+    "timeZone": Enforced(proof=proofs.DRILL_ZONE),
     "faults": ByValue(
         marks={
             fault: Enforced(proof=proofs.DRILL_FAULTS) if fault in REHEARSED_FAULTS else Bound() for fault in DrillFault
@@ -173,7 +173,7 @@ _DRILLS: Promises = {
     "startingDeadline": Enforced(proof=proofs.DRILL_SCHEDULE),
     "successfulDrillsHistoryLimit": Enforced(proof=proofs.DRILL_HISTORY),
     "failedDrillsHistoryLimit": Enforced(proof=proofs.DRILL_HISTORY),
-    "suspend": Enforced(proof=proofs.DRILL_SCHEDULE),
+    "suspend": Enforced(proof=proofs.DRILL_SUSPEND),
 }
 
 
