@@ -103,7 +103,7 @@ class Control:
     def event(self, event: int) -> None:
         if event == TURN:
             lib.turnout_timer_enable(self._clock, TICK)
-        elif event == NEED and (delay := self._reporting.need()) is not None and self._stopping is None:
+        elif event == NEED and (delay := self._reporting.need()) is not None and not self._leaving:
             lib.turnout_timer_enable(self._report, delay)
 
     def timer(self, timer: Any) -> None:
@@ -113,7 +113,7 @@ class Control:
             self._housekeeping()
         elif timer == self._probe:
             self._probes.turn()
-        elif self._stopping is None:
+        elif not self._leaving:
             self._report_now()
         else:
             self._give_up()
@@ -208,7 +208,7 @@ class Control:
             self._previous = tuple(e for e in self._previous if e.epoch not in answer.closed_epochs)
             wal.forget(Path(self.settings.epoch_dir), (e for e in answer.closed_epochs if e != self._epoch))
         delay = self._reporting.done(answered=answer is not None)
-        if self._stopping is None:
+        if not self._leaving:
             lib.turnout_timer_enable(self._report, delay)
         self.engine.on_answer(answer, now())
         self._probes.turn()
