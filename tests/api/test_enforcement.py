@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 import pytest
 
-from turnout_operator.api import FallbackDrillSpec, LLMRoute, LLMRouteSpec, ProviderPool, ProviderPoolSpec
+from turnout_operator.api import FallbackDrillSpec, LLMRoute, LLMRouteSpec, ProviderPool, ProviderPoolSpec, crdgen
 from turnout_operator.api.enforcement import Bound, ByValue, Convenience, unenforced, written_name
 from turnout_operator.api.model import Model
 from turnout_operator.api.promises import promises_of
@@ -17,7 +17,10 @@ from turnout_testing import manifest_cases
 
 ROOT = Path(__file__).parents[2]
 SPECS = (LLMRouteSpec, ProviderPoolSpec, FallbackDrillSpec)
-CASES = {case.name: case.manifest for case in manifest_cases.read(Path(__file__).parent / "testdata")}
+ALL = tuple(manifest_cases.read(Path(__file__).parent / "testdata"))
+ACCEPTED = tuple(case for case in ALL if not case.refused)
+CASES = {case.name: case.manifest for case in ALL}
+KINDS = {kind.__name__: kind for kind in crdgen.KINDS}
 
 
 def _leaves(annotation: Any, path: str) -> Iterator[str]:
@@ -103,3 +106,12 @@ def test_an_empty_list_is_no_declaration() -> None:
 @pytest.mark.parametrize("spec", SPECS)
 def test_what_is_not_kept_names_the_version_that_will(spec: type[Model]) -> None:
     assert all(mark.since > "0.1" for _, mark in _marks(spec) if isinstance(mark, Bound | Convenience))
+
+
+@pytest.mark.parametrize("manifest", [case.manifest for case in ACCEPTED], ids=[case.name for case in ACCEPTED])
+def test_whatever_the_apiserver_takes_has_a_mark_for_every_field(manifest: dict[str, Any]) -> None:
+    spec = KINDS[manifest["kind"]].from_manifest(manifest).spec  # type: ignore[attr-defined]  # every kind has a spec
+
+    found = unenforced(spec)
+
+    assert all(gap.path.startswith("spec.") for gap in (*found.bounds, *found.conveniences))

@@ -1,6 +1,7 @@
 """YAML as kubectl reads it, with the line of every field: duplicate keys are faults, not the last one's victory.
 
-PyYAML reads YAML 1.1; kubectl's reader does too, but for it a timestamp is a string and `10:30` is no number. The loader here agrees.
+PyYAML reads YAML 1.1; kubectl's reader does too, but for it a timestamp is a string, `10:30` is no number and every key is a string. The
+loader here agrees. Aliases are followed, within a bound: a few lines of them can stand for more than any machine can hold.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Document:
         return self.lines.get(location, 1)
 
 
+_MOST_NODES = 200_000
+_UNFINISHED = -1
+
+
 class _KubectlLoader(yaml.SafeLoader):
     """SafeLoader without the two readings that kubectl does not share."""
 
@@ -62,17 +67,66 @@ def parse(file: str, text: str) -> tuple[list[Document], list[Fault]]:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None, "check_node said that there is one"
-            value = loader.construct_document(node)
-            if value is None:
-                continue
-            lines: dict[Location, int] = {}
-            repeated = tuple(_repeated(node, (), lines))
-            documents.append(Document(file=file, value=value, lines=lines, repeated=repeated))
+            _measure(node, {})
+            value = _as_json(loader.construct_document(node))
+            if value is not None:
+                lines: dict[Location, int] = {}
+                repeated = tuple(_repeated(node, (), lines))
+                documents.extend(_items(Document(file=file, value=value, lines=lines, repeated=repeated)))
     except yaml.YAMLError as error:
         faults.append(_unreadable(file, error))
+    except RecursionError:
+        faults.append(_unreadable(file, _TooLargeError("it is nested too deeply")))
     finally:
         loader.dispose()
     return documents, faults
+
+
+class _TooLargeError(yaml.YAMLError):
+    """Aliases that stand for too much, or for themselves."""
+
+
+def _measure(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many nodes there are when every alias is written out; raises _TooLargeError beyond the bound."""
+    if known.get(id(node)) == _UNFINISHED:
+        raise _TooLargeError("an alias stands for something that holds the alias itself")
+    if id(node) not in known:
+        known[id(node)] = _UNFINISHED
+        children = node.value if isinstance(node, yaml.CollectionNode) else ()
+        flat = (each for child in children for each in (child if isinstance(child, tuple) else (child,)))
+        known[id(node)] = 1 + sum(_measure(each, known) for each in flat)
+        if known[id(node)] > _MOST_NODES:
+            raise _TooLargeError(f"it stands for more than {_MOST_NODES} values")
+    return known[id(node)]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(name): _as_json(child) for name, child in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list) else value
+
+
+def _key(name: Any) -> str:
+    return str(name).lower() if isinstance(name, bool) else str(name)
+
+
+def _items(document: Document) -> list[Document]:
+    """What `kubectl get -o yaml` writes is one List: its items are the documents."""
+    value = document.value
+    if not isinstance(value, dict) or value.get("apiVersion") != "v1" or value.get("kind") != "List":
+        return [document]
+    items = value.get("items")
+    return [_item(document, index, item) for index, item in enumerate(items if isinstance(items, list) else ())]
+
+
+def _item(document: Document, index: int, item: Any) -> Document:
+    at: Location = ("items", index)
+    return Document(
+        file=document.file,
+        value=item,
+        lines={location[2:]: line for location, line in document.lines.items() if location[:2] == at},
+        repeated=tuple(location[2:] for location in document.repeated if location[:2] == at),
+    )
 
 
 def _repeated(node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[Location]:
@@ -84,7 +138,7 @@ def _repeated(node: yaml.Node, location: Location, lines: dict[Location, int]) -
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, child in node.value:
-            name = str(key.value)
+            name = str(key.value)  # as it is written: a key that is a number or a truth value is a string too
             if name in seen:
                 yield (*location, name)
             seen.add(name)
