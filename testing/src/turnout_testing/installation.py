@@ -145,8 +145,10 @@ class Sidecar:
         document.write_bytes(bootstrap.encode(self._bootstrap(token_sds)))
         self._admin.unlink(missing_ok=True)
         extra = ["--", "--admin-address-path", str(self._admin), "--drain-time-s", "1"]
-        launcher = [sys.executable, "-m", "turnout_sidecar.envoy.launcher", "--bootstrap", str(document), *extra]
-        self.process.start(launcher)
+        launcher = (
+            ["-m", "turnout_sidecar.envoy.launcher"] if not self._python_path else ["-c", _mutant(self._python_path)]
+        )
+        self.process.start([sys.executable, *launcher, "--bootstrap", str(document), *extra])
         address = self.await_(self._ingress, "the ingress listener")
         self.url = f"http://{address}/v1"
 
@@ -213,6 +215,15 @@ class Sidecar:
         return folder
 
 
+def _mutant(python_path: tuple[str, ...]) -> str:
+    """The launcher with folders before the engine's own modules, where a test puts what it breaks on purpose."""
+    return (
+        "import functools, sys; from turnout_sidecar.envoy import launcher; "
+        f"launcher.environment = functools.partial(launcher.environment, python_path={python_path!r}); "
+        "sys.exit(launcher.main())"
+    )
+
+
 class Installation:
     """The chart in `plane`, with `operators` replicas. `tied`: the processes die with this one."""
 
@@ -258,6 +269,15 @@ class Installation:
         made.start()
         self.sidecars.append(made)
         return made
+
+    def story(self) -> str:
+        """What a failed wait wants to know: status of all routes and pools, and the end of every log."""
+        objects = self.plane.kubectl("get", "llmroutes,providerpools", "-A", "-o", "yaml", check=False).stdout
+        logs = [f"--- {d.name} {d.pid}\n{d.log_tail()}" for d in (*self._daemons(),)]
+        return "\n".join([objects, *logs])
+
+    def _daemons(self) -> list[Daemon]:
+        return [*(r.process for r in self.replicas), *(s.process for s in self.sidecars)]
 
     def stop(self) -> None:
         """Ends what was started here."""

@@ -1,0 +1,321 @@
+"""Drills end to end: kubectl, the installed operator under its own rights, real sidecars that probe themselves, real evidence.
+
+The broken sidecars are mutants: a folder on the test's path replaces one function of the engine. The product has no switch for it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from turnout_testing import waiting
+from turnout_testing.installation import NAMESPACE, Installation, Sidecar
+
+from .conftest import route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .conftest import World
+
+PATIENCE = 90
+MUTANTS = Path(__file__).parent / "mutants"
+FAULTS = {
+    "Unavailable": ("second:ok", 200),
+    "RateLimited": ("second:ok", 200),
+    "TooSlow": ("second:ok", 200),
+    "OverBudget": ("respond:429", 429),
+    "InvalidOutput": ("respond:429", 429),
+}
+
+
+def quick(name: str, namespace: str, **drills: Any) -> dict[str, Any]:
+    """The suite's route with deadlines that a slow probe reaches soon."""
+    body = route(name)
+    body["metadata"]["namespace"] = namespace
+    body["spec"]["latency"] = {"timeToFirstToken": {"deadline": "1s"}, "total": {"deadline": "8s"}, "stall": "2s"}
+    body["spec"]["attempts"] = {"max": 2, "deadline": "1500ms"}
+    body["spec"]["drills"] = {"schedule": "0 10 * * 2", "suspend": True} | drills
+    return body
+
+
+def drill(namespace: str, route_name: str, fault: str, **spec: Any) -> dict[str, Any]:
+    probes = {"count": 4, "interval": "100ms", "minSamples": 3}
+    return {
+        "apiVersion": "turnout.dev/v1alpha1",
+        "kind": "FallbackDrill",
+        "metadata": {"generateName": f"{route_name}-{fault.lower()}-", "namespace": namespace},
+        "spec": {"routeRef": {"name": route_name}, "faults": [{"type": fault}], "duration": "20s", "probes": probes}
+        | spec,
+    }
+
+
+def create(installed: Installation, body: dict[str, Any]) -> str:
+    """As `kubectl create -f`; the name it got."""
+    done = installed.plane.kubectl("create", "-f", "-", "-o", "json", input=json.dumps(body))
+    name: str = json.loads(done.stdout)["metadata"]["name"]
+    return name
+
+
+def ended(installed: Installation, namespace: str, name: str, within: float = PATIENCE) -> dict[str, Any]:
+    """The drill's status once there is a verdict."""
+
+    def status() -> dict[str, Any] | None:
+        found: dict[str, Any] = installed.get("fallbackdrill", namespace, name).get("status") or {}
+        return found if found.get("phase") == "Done" else None
+
+    return waiting.until(status, what=f"a verdict of {name}", within=within, every=0.2)
+
+
+def programmed(installed: Installation, namespace: str, name: str, count: int) -> bool:
+    found = installed.get("llmroute", namespace, name)
+    status = found.get("status") or {}
+    newest = status.get("observedGeneration") == found["metadata"]["generation"]
+    return newest and (status.get("sidecars") or {}).get("programmed") == count
+
+
+def settle(world: World, namespace: str, *sidecars: str, mutant: str = "") -> tuple[Sidecar, ...]:
+    """A namespace with a quick route and sidecars that run it."""
+    installed = world.installed
+    installed.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"llm": "allowed"}}}
+    )
+    installed.apply(quick("answer", namespace))
+    path = (str(MUTANTS / mutant),) if mutant else ()
+    started = tuple(installed.sidecar(namespace, name, python_path=path) for name in sidecars)
+    waiting.until(
+        lambda: programmed(installed, namespace, "answer", len(started)),
+        what=f"{namespace} programmed",
+        within=PATIENCE,
+    )
+    return started
+
+
+@pytest.fixture(scope="module")
+def honest(world: World) -> Iterator[tuple[Sidecar, ...]]:
+    sidecars = settle(world, "rehearse", "app-a", "app-b")
+    yield sidecars
+    for sidecar in sidecars:
+        sidecar.process.terminate(10)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_honest_route_passes_with_evidence(world: World, honest: tuple[Sidecar, ...], fault: str) -> None:
+    name = create(world.installed, drill("rehearse", "answer", fault))
+    status = ended(world.installed, "rehearse", name)
+    assert status["verdict"] == "Passed", json.dumps(status, indent=1)
+    last, http = FAULTS[fault]
+    (path,) = status["paths"]
+    assert path["expected"] == path["observed"] == [f"first:{fault}", last]
+    assert status["sampleCount"] >= 3
+    faulted = [s for s in status["samples"] if s.get("fault")]
+    assert {s["httpStatus"] for s in faulted} == {http}
+    assert all(s["passed"] for s in status["samples"])
+    assert status["timeToDetect"]
+    assert status["timeToRecover"]
+    kinds = {c["type"]: c["status"] for c in status["conditions"]}
+    assert kinds == {"Complete": "True", "Failed": "False", "Reconciling": "False"}
+    report = world.installed.get("configmap", NAMESPACE, status["reportRef"]["name"])
+    assert json.loads(report["data"]["report.json"])["verdict"] == "Passed"
+    assert report["data"]["report.md"].startswith(f"# Passed: {fault}")
+
+
+def test_what_passed_shows_on_the_route_and_in_events(world: World, honest: tuple[Sidecar, ...]) -> None:
+    create(world.installed, drill("rehearse", "answer", "Unavailable"))
+
+    def shown() -> bool:
+        verdicts = world.installed.get("llmroute", "rehearse", "answer")["status"].get("drills", {}).get("verdicts", [])
+        return any(v["fault"] == "Unavailable" and v["verdict"] == "Passed" for v in verdicts)
+
+    waiting.until(shown, what="the verdict on the route", within=PATIENCE)
+    events = json.loads(world.installed.plane.kubectl("get", "events", "-n", "rehearse", "-o", "json").stdout)["items"]
+    told = {(e["involvedObject"]["kind"], e["reason"]) for e in events}
+    assert ("FallbackDrill", "DrillStarted") in told
+    assert ("FallbackDrill", "DrillPassed") in told
+    assert ("LLMRoute", "DrillPassed") in told
+
+
+def test_no_user_request_meets_the_fault_and_no_user_budget_pays(world: World, honest: tuple[Sidecar, ...]) -> None:
+    spent = route_spend(world)
+    probes = {"count": 20, "interval": "100ms", "minSamples": 3}
+    name = create(world.installed, drill("rehearse", "answer", "Unavailable", probes=probes))
+    waiting.until(
+        lambda: (
+            (world.installed.get("fallbackdrill", "rehearse", name).get("status") or {}).get("phase")
+            in ("Injecting", "Observing")
+        ),
+        what="the fault",
+        within=PATIENCE,
+    )
+    served, users = users_until_done(world, honest, name)
+    assert users > 20
+    assert served == {("200", "first", "")}
+    status = ended(world.installed, "rehearse", name)
+    assert status["verdict"] == "Passed"
+    assert float(status["cost"]) > 0
+    assert {s["sidecar"].partition("/")[0] for s in status["samples"]} == {"app-a", "app-b"}
+    assert route_spend(world) <= spent + users * 0.001
+
+
+def users_until_done(world: World, sidecars: tuple[Sidecar, ...], name: str) -> tuple[set[tuple[str, str, str]], int]:
+    """Asks like a user, some with a guessed token, until the drill is done; what was seen, and how often."""
+    seen: set[tuple[str, str, str]] = set()
+    count = 0
+    over = threading.Event()
+
+    def watch() -> None:
+        ended(world.installed, "rehearse", name)
+        over.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    body = {"model": "answer", "messages": [{"role": "user", "content": "[sim:output=2] hi"}], "max_tokens": 5}
+    with httpx.Client(timeout=30) as client:
+        while not over.is_set():
+            for sidecar in sidecars:
+                guess = {"x-turnout-drill": f"{count:032x}"} if count % 2 else {}
+                answer = client.post(f"{sidecar.url}/chat/completions", json=body, headers=guess)
+                headers = answer.headers
+                seen.add(
+                    (
+                        str(answer.status_code),
+                        headers.get("x-turnout-candidate", ""),
+                        headers.get("x-turnout-degraded", ""),
+                    )
+                )
+                count += 1
+    watcher.join()
+    return seen, count
+
+
+def route_spend(world: World) -> float:
+    """US dollars of the route's day, as each sidecar's book has it."""
+    budgets = world.installed.get("llmroute", "rehearse", "answer")["status"].get("budgets") or []
+    return sum(float(b.get("spent") or 0) for b in budgets if b["name"] == "day")
+
+
+def test_an_abort_reverts_at_once_and_says_how_fast(world: World, honest: tuple[Sidecar, ...]) -> None:
+    probes = {"count": 100, "interval": "500ms", "minSamples": 3}
+    name = create(world.installed, drill("rehearse", "answer", "Unavailable", probes=probes, duration="5m"))
+    waiting.until(
+        lambda: (
+            (world.installed.get("fallbackdrill", "rehearse", name).get("status") or {}).get("phase") == "Observing"
+        ),
+        what="the fault",
+        within=PATIENCE,
+    )
+    world.installed.plane.kubectl(
+        "patch", "fallbackdrill", name, "-n", "rehearse", "--type=merge", '--patch={"spec":{"abort":true}}'
+    )
+    status = ended(world.installed, "rehearse", name)
+    assert status["verdict"] == "Aborted"
+    assert status["abortLatency"]
+    reason = next(c["reason"] for c in status["conditions"] if c["type"] == "Failed")
+    assert reason == "AbortedByRequest"
+
+
+def test_a_killed_operator_leaves_no_fault_and_no_verdict_but_inconclusive(
+    world: World, honest: tuple[Sidecar, ...]
+) -> None:
+    probes = {"count": 100, "interval": "200ms", "minSamples": 3}
+    name = create(world.installed, drill("rehearse", "answer", "Unavailable", probes=probes, duration="8s"))
+    waiting.until(
+        lambda: (
+            (world.installed.get("fallbackdrill", "rehearse", name).get("status") or {}).get("phase") == "Observing"
+        ),
+        what="the fault",
+        within=PATIENCE,
+    )
+    for replica in world.installed.replicas:
+        replica.process.kill()
+    before = world.installed.get("fallbackdrill", "rehearse", name)["status"]
+    ends = before["faultEndsAt"]
+    waiting.until(
+        lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3)) > ends,
+        what="the fault's deadline",
+        within=30,
+    )
+    # Nobody has told the sidecars anything since the kill.
+    quiet = [probes_sent(sidecar) for sidecar in honest]
+    waiting.until(lambda: all(answers(s) == ("first", "") for s in honest), what="the first choice", within=5)
+    assert world.installed.get("fallbackdrill", "rehearse", name)["status"]["phase"] == before["phase"]
+    world.installed.start_operators()
+    status = ended(world.installed, "rehearse", name)
+    assert status["verdict"] == "Inconclusive"
+    assert next(c["reason"] for c in status["conditions"] if c["type"] == "Failed") == "OperatorRestarted"
+    assert all(faulted_probes(s) == n for s, n in zip(honest, quiet, strict=True))
+    waiting.until(
+        lambda: programmed(world.installed, "rehearse", "answer", 2), what="the sidecars back", within=PATIENCE
+    )
+
+
+def answers(sidecar: Sidecar) -> tuple[str, str]:
+    body = {"model": "answer", "messages": [{"role": "user", "content": "[sim:output=2] hi"}], "max_tokens": 5}
+    headers = httpx.post(f"{sidecar.url}/chat/completions", json=body, timeout=30).headers
+    return headers.get("x-turnout-candidate", ""), headers.get("x-turnout-degraded", "")
+
+
+def probes_sent(sidecar: Sidecar) -> int:
+    return faulted_probes(sidecar)
+
+
+def faulted_probes(sidecar: Sidecar) -> int:
+    """Degraded requests that the sidecar's own listener has served so far."""
+    return sum(
+        int(line.rpartition(" ")[2])
+        for line in sidecar.admin("/stats/prometheus?filter=turnout").splitlines()
+        if line.startswith("turnout_degraded_total") and 'reason="Unavailable"' in line
+    )
+
+
+def test_without_sidecars_a_drill_is_skipped_in_words(world: World) -> None:
+    world.installed.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "empty", "labels": {"llm": "allowed"}}}
+    )
+    world.installed.apply(quick("answer", "empty"))
+    name = create(world.installed, drill("empty", "answer", "Unavailable", startingDeadline="2s"))
+    status = ended(world.installed, "empty", name)
+    assert status["verdict"] == "Skipped"
+    words = next(c for c in status["conditions"] if c["type"] == "Failed")
+    assert words["reason"] == "NoSidecars"
+    assert status["sampleCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("mutant", "reason", "words"),
+    [
+        ("fallback_skipped", "PathDiffers", "status 503, the declared path ends in 200"),
+        ("signal_missing", "PathDiffers", "x-turnout-degraded says nothing"),
+        ("fault_stays", "NotRecovered", "RecoveryTimeout"),
+    ],
+)
+def test_a_sidecar_that_is_broken_on_purpose_fails_the_drill(
+    world: World, mutant: str, reason: str, words: str
+) -> None:
+    namespace = mutant.replace("_", "-")
+    (sidecar,) = settle(world, namespace, "broken", mutant=mutant)
+    try:
+        name = create(world.installed, drill(namespace, "answer", "Unavailable", recoveryDeadline="2s"))
+        status = ended(world.installed, namespace, name)
+        assert status["verdict"] == "Failed", json.dumps(status, indent=1)
+        assert next(c["reason"] for c in status["conditions"] if c["type"] == "Failed") == reason
+        assert words in status["failStep"]
+    finally:
+        sidecar.process.terminate(10)
+
+
+def test_a_sidecar_that_sends_no_probe_is_never_passed(world: World) -> None:
+    (sidecar,) = settle(world, "silent", "mute", mutant="probes_unsent")
+    try:
+        name = create(world.installed, drill("silent", "answer", "Unavailable", duration="4s", recoveryDeadline="1s"))
+        status = ended(world.installed, "silent", name)
+        assert status["verdict"] == "Inconclusive"
+        assert status["sampleCount"] == 0
+    finally:
+        sidecar.process.terminate(10)
