@@ -257,7 +257,7 @@ VALUES = st.one_of(
 DAMAGE = st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(damage=DAMAGE)
 def test_whatever_is_written_is_accepted_or_told_and_what_is_accepted_serves(damage: list[Any]) -> None:
     world = _base()

@@ -77,12 +77,12 @@ def _metric(scaling: ScalingFacts, namespace: str, name: str) -> dict[str, Any]:
 
 
 def _scale_up(scaling: ScalingFacts) -> dict[str, Any]:
-    """A quarter of the way to the top per start-up time, after the load has lasted a quarter of one: a burst that is over before a
-    replica could help asks for none."""
+    """A quarter of the way to the top per start-up time, after the load has lasted half of one (at most two minutes): a burst that is
+    over before a replica could help asks for none."""
     startup = scaling.startup // 1000
     step = max(1, -(-(scaling.max_replicas - scaling.min_replicas) // 4))
     return {
-        "stabilizationWindowSeconds": min(60, startup // 4),
+        "stabilizationWindowSeconds": min(120, startup // 2),
         "selectPolicy": "Max",
         "policies": [{"type": "Pods", "value": step, "periodSeconds": min(max(15, startup), LONGEST_PERIOD)}],
     }
