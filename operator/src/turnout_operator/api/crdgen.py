@@ -1,4 +1,4 @@
-"""Writes crds/*.yaml from the models: `python -m turnout_operator.api.crdgen [--check] [DIR]`.
+"""Writes crds/*.yaml and the chart's copies from the models: `python -m turnout_operator.api.crdgen [--check] [DIR...]`.
 
 What pydantic prints is JSON Schema with `$ref` and `anyOf: [..., null]`; what the apiserver takes is a structural schema: everything in
 place, one type a node, no defaults but the status's (constant defaults stand in the descriptions, see `model`). The rules of each model
@@ -21,6 +21,8 @@ KINDS: tuple[type[Resource], ...] = (LLMRoute, ProviderPool, FallbackDrill)
 Schema = dict[str, Any]
 
 _DROPPED = frozenset({"title", "$defs", "additionalProperties", "default", "propertyNames"})
+FOLDERS = ("crds", "charts/turnout/files/crds")
+"""Helm reads nothing outside of a chart, so the chart has its own copies."""
 _HEADER = "# Generated from turnout_operator.api by `python -m turnout_operator.api.crdgen`; do not edit.\n"
 
 
@@ -186,16 +188,20 @@ def main(arguments: list[str]) -> int:
     """Write the files, or with --check name those that are stale and return 1."""
     check = "--check" in arguments
     places = [argument for argument in arguments if not argument.startswith("-")]
-    folder = Path(places[0]) if places else Path("crds")
-    stale = [name for name, text in files().items() if not _same(folder / name, text)]
-    if check:
-        for name in stale:
-            sys.stderr.write(f"{folder / name} is stale: run `python -m turnout_operator.api.crdgen`\n")
-        return 1 if stale else 0
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in stale:
-        (folder / name).write_text(files()[name], encoding="utf-8")
-    return 0
+    stale = [
+        (path, text) for folder in places or FOLDERS for path, text in _paths(Path(folder)) if not _same(path, text)
+    ]
+    for path, text in stale:
+        if check:
+            sys.stderr.write(f"{path} is stale: run `python -m turnout_operator.api.crdgen`\n")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+def _paths(folder: Path) -> list[tuple[Path, str]]:
+    return [(folder / name, text) for name, text in files().items()]
 
 
 def _same(path: Path, text: str) -> bool:

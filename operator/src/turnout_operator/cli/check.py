@@ -22,11 +22,10 @@ from turnout_operator.api.documents import Document
 from turnout_operator.api.enforcement import unenforced
 from turnout_operator.api.fault import Fault, Finding
 from turnout_operator.api.validation import Checked
+from turnout_operator.cli import folder
 from turnout_operator.compiler import compile as compile_snapshot
 from turnout_operator.ir import Compilation, Diagnostic
 from turnout_operator.snapshot import SecretFacts, Snapshot, from_manifests
-
-_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
 
 class Output(StrEnum):
@@ -67,7 +66,7 @@ def check(
     ] = False,
 ) -> None:
     """Name every fault in a folder of manifests. Exits 1 when there is one, 2 when there is nothing to read."""
-    report = examine(_texts(paths, recursive), datetime.now(UTC), without_secrets=without_secrets)
+    report = examine(folder.texts(paths, recursive), datetime.now(UTC), without_secrets=without_secrets)
     typer.echo(_as_json(report) if output is Output.JSON else "\n".join(_as_lines(report)))
     if report.faults:
         raise typer.Exit(1)
@@ -84,25 +83,6 @@ def examine(texts: dict[str, str], now: datetime, *, without_secrets: bool = Fal
         faults=tuple(sorted({*checked.faults, *together})),
         not_enforced=tuple(_conveniences(compilation)),
     )
-
-
-def _texts(paths: Iterable[Path], recursive: bool) -> dict[str, str]:
-    files = [file for path in paths for file in _files(path, recursive)]
-    if not files:
-        raise typer.BadParameter("no manifests (*.yaml, *.yml, *.json) stand there; -R reads folders inside folders")
-    try:
-        return {str(file): file.read_text(encoding="utf-8") for file in files}
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"a file cannot be read: {error}") from error
-
-
-def _files(path: Path, recursive: bool) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise typer.BadParameter(f"{path} is not there: name a folder or a file of manifests")
-    found = path.rglob("*") if recursive else path.glob("*")
-    return sorted(each for each in found if each.suffix in _SUFFIXES and each.is_file())
 
 
 def _snapshot(checked: Checked, without_secrets: bool) -> Snapshot:
