@@ -106,7 +106,7 @@ class Lane:
 
     async def look(self, now: int) -> Shard:
         """The shard as it is stored now, with what is known beyond it. Raises `StoreUnavailable`."""
-        if self.view is None or now - self._loaded >= self.pace.fresh_ms:
+        if self.view is None or not self._is_fresh(now):
             await self.submit((), now)
         assert self.view is not None, "a submit that came through has loaded it"
         return self.view
@@ -114,6 +114,10 @@ class Lane:
     def doubt(self) -> None:
         """The next step loads the shard before it looks at it."""
         self._loaded = -(2**62)
+
+    def _is_fresh(self, now: int) -> bool:
+        """What was loaded in the future, before the clock went back, is not."""
+        return 0 <= now - self._loaded < self.pace.fresh_ms
 
     async def _drain(self) -> None:
         conflicts = 0
@@ -137,7 +141,7 @@ class Lane:
                 raise
 
     async def _turn(self, now: int) -> None:
-        await self._refresh(now)
+        looked = await self._refresh(now)
         view = self.view
         assert view is not None, "a refresh leaves a view"
         if view.split:
@@ -149,6 +153,9 @@ class Lane:
         batch = list(self._pending)  # with those that came in the meantime
         now = max(waiting.now for waiting in batch)
         step = self._step(view, now)
+        if step.surprises and not looked:
+            self.doubt()  # another replica's grants look like money from nowhere until they are loaded
+            return
         if step.surprises:
             self.counts.surprises += len(step.surprises)
             self.surprised(step.surprises, now)
@@ -164,7 +171,7 @@ class Lane:
         self.view = step.shard
         del self._pending[: len(batch)]
         self._answer(batch, step)
-        if self._dirty and now - self._flushed >= self.pace.flush_ms:
+        if self._dirty and not 0 <= now - self._flushed < self.pace.flush_ms:
             await self._flush(step.shard, now)
 
     def _step(self, view: Shard, now: int) -> Step:
@@ -180,9 +187,10 @@ class Lane:
                 waiting.answer.set_result(Outcomes(step.outcomes[begin:end], foreign))
             begin = end
 
-    async def _refresh(self, now: int) -> None:
-        if self.view is not None and now - self._loaded < self.pace.fresh_ms:
-            return
+    async def _refresh(self, now: int) -> bool:
+        """True when the shard was loaded just now."""
+        if self.view is not None and self._is_fresh(now):
+            return False
         stored = await self.store.load(self.prefix)
         version = stored.version if stored is not None else None
         if self.view is None or version != self._version:
@@ -191,6 +199,7 @@ class Lane:
             self._dirty = False
             self._index(self.view)
         self._loaded = now
+        return True
 
     async def _keep_distance(self) -> None:
         since = asyncio.get_running_loop().time() - self._wrote

@@ -91,6 +91,8 @@ class LeaseService:
         self._lanes: dict[str, Lane] = {}
         self._limits: Limits = {}
         self._owners: OrderedDict[str, str] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        """Epochs that were called final: a late report of theirs must not lease for the dead."""
         self._frozen_until = 0
         self.counts = Counts()
         self.listeners: list[Callable[[Identity, Report], None]] = []
@@ -106,15 +108,16 @@ class LeaseService:
 
     def frozen(self, now: int) -> bool:
         """Whether grants are withheld because the store was found to have lost writes."""
-        return now < self._frozen_until
+        return 0 < self._frozen_until - now <= HORIZON_MS
 
     async def report(self, identity: Identity, report: Report, now: int) -> Answer:
         """`now` in Unix milliseconds. Raises `ReportRefused`."""
         _check(report)
         context = _Context(identity, hashlib.sha256(identity.key.encode()).hexdigest()[:16], now)
         self._claim(report, context)
-        grants = {grant.account: grant for grant in await self._leases(report.epoch, context)}
         ended = [epoch for epoch in (report.epoch, *report.previous) if epoch.final]
+        self._remember_end(ended)
+        grants = {grant.account: grant for grant in await self._leases(report.epoch, context)}
         closed = [epoch.epoch for epoch in ended if await self._close(epoch, context)]
         grants |= {
             grant.account: grant for grant in self._recalls(report.epoch.epoch, now) if grant.account not in grants
@@ -154,6 +157,12 @@ class LeaseService:
                 raise self._foreign(epoch.epoch)
         while len(self._owners) > _OWNERS_KEPT:
             self._owners.popitem(last=False)
+
+    def _remember_end(self, epochs: list[EpochReport]) -> None:
+        for epoch in epochs:
+            self._ended[epoch.epoch] = None
+        while len(self._ended) > _OWNERS_KEPT:
+            self._ended.popitem(last=False)
 
     def _foreign(self, epoch: str) -> ReportRefused:
         self.anomalies("foreign-epoch", (epoch,))
@@ -195,6 +204,8 @@ class LeaseService:
         limit = self._limits.get(context.identity.namespace, {}).get(line.account.rpartition("/")[0])
         subject = line.account.rpartition("/")[2]
         span = None
+        if epoch.epoch in self._ended and not epoch.final:
+            limit = None
         if limit is not None:
             try:
                 span = windows.span(limit.window, limit.time_zone, context.now)
@@ -294,7 +305,7 @@ class LeaseService:
             "sidecars hold more than the ledger knows: was its store restored?", accounts=list(accounts[:_FULLEST])
         )
         self.anomalies("restored", accounts)
-        self._frozen_until = max(self._frozen_until, now + HORIZON_MS)
+        self._frozen_until = now + HORIZON_MS
 
 
 def _facts(limit: QuotaLimit, held: list[tuple[str, Account]], now: int) -> BudgetFacts:

@@ -53,6 +53,18 @@ class Shortfall(NamedTuple):
     retry_after: Millis | None
 
 
+class LeaseState(NamedTuple):
+    """One account's window in this epoch, for metrics and for laws: spent + held + free = granted - returned."""
+
+    account: str
+    window: str
+    granted: NanoUSD
+    spent: NanoUSD
+    held: NanoUSD
+    free: NanoUSD
+    returned: NanoUSD
+
+
 class Record(Protocol):
     """Where a lease's state survives the process: `turnout_sidecar.core.wal.WriteAheadRecord`."""
 
@@ -140,6 +152,11 @@ class Hold:
         self._leases = leases
         self.open = True
 
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """Whose money it is, in the order of `amounts`: the windows of the grants."""
+        return tuple(lease.window for lease in self._leases)
+
 
 class Book:
     """All leases of one epoch. `now` is monotonic milliseconds everywhere."""
@@ -154,10 +171,12 @@ class Book:
         self._leases: dict[tuple[str, str], _Lease] = {}
         self._demand: dict[str, _Demand] = {}
         self._urgent = False
-        self._closed = False
-        self._forgotten = (
-            0  # window_ends of the latest window that was forgotten: its grants must not come to life again
-        )
+        self.closed = False
+        """No hold succeeds any more, and the next report is final."""
+        self._forgotten = 0
+        """`window_ends` of the latest window that was forgotten: its grants must not come to life again."""
+        self.complete = True
+        """No lease was ever forgotten, so whatever the ledger granted and we do not name never reached us."""
         self._reported_at: int | None = None
         self._turn = 0
         self.excesses = 0
@@ -173,7 +192,7 @@ class Book:
             for account, amount in amounts:
                 assert amount >= 0, "a hold is never negative"
                 lease = current.get(account)
-                if lease is None or lease.free < amount or now >= lease.ends or self._closed:
+                if lease is None or lease.free < amount or now >= lease.ends or self.closed:
                     for other, (_, undo) in zip(taken, amounts, strict=False):
                         other.free += undo
                         other.held -= undo
@@ -215,6 +234,22 @@ class Book:
             if lease is None or lease.free < amount or now >= lease.ends:
                 self._ask(account, amount, now)
 
+    def leases(self) -> tuple[LeaseState, ...]:
+        """What this epoch has of every account and window, as it is now."""
+        with self._lock:
+            return tuple(
+                LeaseState(
+                    lease.account,
+                    lease.window,
+                    NanoUSD(lease.granted),
+                    NanoUSD(lease.spent),
+                    NanoUSD(lease.held),
+                    NanoUSD(lease.free),
+                    NanoUSD(lease.returned),
+                )
+                for lease in self._leases.values()
+            )
+
     # What the report loop does
 
     @property
@@ -234,12 +269,14 @@ class Book:
             lines = []
             for index, lease in enumerate(self._leases.values()):
                 line = self._line(lease, now, elapsed)
-                if lease.changed or line.wants or self._closed or index % _AGAIN == self._turn:
+                if lease.changed or line.wants or self.closed or index % _AGAIN == self._turn:
                     lines.append(line)
                     lease.changed = False
             lines += self._newcomers(now)
             self._forget_demand(now)
-            return EpochReport(epoch=self.epoch, accounts=tuple(lines), final=self._closed, complete=self._closed)
+            return EpochReport(
+                epoch=self.epoch, accounts=tuple(lines), final=self.closed, complete=self.closed and self.complete
+            )
 
     def apply(self, grants: Iterable[Grant], now: Millis) -> set[str]:
         """Takes up an answer's grants and recalls; the accounts that gained money. Old and doubled answers do no harm."""
@@ -249,9 +286,9 @@ class Book:
     def close(self) -> None:
         """Ends the epoch: what is still held counts as spent, no hold succeeds any more, and the next report is final."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
+            self.closed = True
             for lease in self._leases.values():
                 lease.spent += lease.held
                 lease.held = 0
@@ -293,7 +330,7 @@ class Book:
     def _resolve(self, hold: Hold, charge: int) -> NanoUSD:
         assert hold.open, "a hold is settled or released exactly once"
         hold.open = False
-        if self._closed:  # the close has charged it in full already
+        if self.closed:  # the close has charged it in full already
             return _NONE
         excess = 0
         for lease, (_, amount) in zip(hold._leases, hold.amounts, strict=True):  # noqa: SLF001 - the hold is this book's own
@@ -324,7 +361,7 @@ class Book:
         if grant.settled >= lease.settled:
             lease.settled, lease.settled_own = grant.settled, grant.spent
         lease.exhausted = grant.exhausted
-        gained = grant.granted > lease.granted and not self._closed
+        gained = grant.granted > lease.granted and not self.closed
         if gained:
             lease.free += grant.granted - lease.granted
             lease.granted = grant.granted
@@ -359,7 +396,7 @@ class Book:
         weight = 1 - math.exp(-elapsed / _SMOOTHING)
         lease.burn += weight * ((lease.spent - lease.told_spent) / elapsed - lease.burn)
         lease.told_spent = lease.spent
-        if now >= lease.ends or self._current.get(lease.account) is not lease or self._closed:
+        if now >= lease.ends or self._current.get(lease.account) is not lease or self.closed:
             lacking = wants = need = 0
         else:
             wants = max(lacking, self._foresight(lease, need))
@@ -388,7 +425,7 @@ class Book:
         for account, demand in self._demand.items():
             lease = self._current.get(account)
             wants = max(demand.lacking, demand.told)
-            if wants and not self._closed and (lease is None or now >= lease.ends):
+            if wants and not self.closed and (lease is None or now >= lease.ends):
                 lines.append(
                     AccountReport(
                         account=account,
@@ -413,7 +450,10 @@ class Book:
             demand.lacking = 0
 
     def _forget_ended(self, now: int) -> None:
-        """Leases of windows that are over, settled and told: nobody needs their money any more."""
+        """Leases of windows that are over, settled and told: nobody needs their money any more.
+
+        From then on the ledger must not read our silence on an account as "nothing was spent": it may not have heard the last report.
+        """
         over = [
             (key, lease)
             for key, lease in self._leases.items()
@@ -422,6 +462,7 @@ class Book:
         for key, lease in over:
             del self._leases[key]
             self._forgotten = max(self._forgotten, lease.window_ends)
+            self.complete = False
             if self._current.get(lease.account) is lease:
                 del self._current[lease.account]
             if self._record is not None and lease.slot >= 0:

@@ -25,7 +25,8 @@ from turnout_sidecar.policy.units import NanoUSD
 
 _MAGIC = b"TURNOUT1"
 _SUFFIX = ".epoch"
-_HEADER = struct.Struct("<8sIB")  # magic, slots, room for every lease
+_HEADER = struct.Struct("<8sIB")  # magic, slots, state
+_COMPLETE, _NO_ROOM, _FORGOTTEN = 1, 0, 2
 _COUNTERS = struct.Struct("<qqqqQ")
 _KEY = struct.Struct("<HI")
 _SLOT = 640
@@ -59,7 +60,8 @@ class WriteAheadRecord:
         self._map = mmap.mmap(descriptor, _FIRST + _SLOTS * _SLOT)
         self._vacant = list(range(_SLOTS - 1, -1, -1))
         self._pack = _COUNTERS.pack_into
-        _HEADER.pack_into(self._map, 0, _MAGIC, _SLOTS, 1)
+        self._state = _COMPLETE
+        self._head()
 
     @classmethod
     def open(cls, directory: Path, epoch: str) -> "WriteAheadRecord":
@@ -83,7 +85,8 @@ class WriteAheadRecord:
         """A place for this lease; -1 where there is none, and then the whole record no longer claims to be complete."""
         name = f"{account}\0{window}".encode()
         if len(name) > _NAME_MAX or len(account.encode()) > ACCOUNT_MAX or not (self._vacant or self._grow()):
-            _HEADER.pack_into(self._map, 0, _MAGIC, self._slots, 0)
+            self._state = _NO_ROOM
+            self._head()
             return -1
         at = _FIRST + self._vacant.pop() * _SLOT
         self.write(at, 0, 0, 0, 0)
@@ -104,7 +107,10 @@ class WriteAheadRecord:
         )
 
     def vacate(self, slot: int) -> None:
-        """Forgets a lease whose window is over and told."""
+        """Forgets a lease whose window is over and told; from here on the record does not claim to name every lease."""
+        if self._state == _COMPLETE:
+            self._state = _FORGOTTEN
+            self._head()
         _KEY.pack_into(self._map, slot + _KEY_AT, 0, 0)
         self._vacant.append((slot - _FIRST) // _SLOT)
 
@@ -128,10 +134,12 @@ class WriteAheadRecord:
         except OSError:
             return False
         self._vacant.extend(range(slots - 1, self._slots - 1, -1))
-        complete = _HEADER.unpack_from(self._map, 0)[2]
         self._slots = slots
-        _HEADER.pack_into(self._map, 0, _MAGIC, slots, complete)
+        self._head()
         return True
+
+    def _head(self) -> None:
+        _HEADER.pack_into(self._map, 0, _MAGIC, self._slots, self._state)
 
 
 def replay(directory: Path) -> Replay:
@@ -150,8 +158,8 @@ def replay(directory: Path) -> Replay:
             continue
         if content is None:
             continue
-        report = _read(path.name.removesuffix(_SUFFIX), content)
-        if not report.complete:
+        report, whole = _read(path.name.removesuffix(_SUFFIX), content)
+        if not whole:
             unreadable.append(f"{path}: damaged or without room; leases that it does not show count as spent")
         epochs.append(report)
     return Replay(tuple(epochs), tuple(unreadable))
@@ -178,11 +186,12 @@ def _content_of_the_dead(path: Path) -> bytes | None:
         os.close(descriptor)
 
 
-def _read(epoch: str, content: bytes) -> EpochReport:
+def _read(epoch: str, content: bytes) -> tuple[EpochReport, bool]:
+    """The report, and whether everything that should be in the record could be read."""
     if len(content) < _FIRST or content[: len(_MAGIC)] != _MAGIC:
-        return EpochReport(epoch=epoch, accounts=(), final=True, complete=False)
-    _, slots, complete = _HEADER.unpack_from(content, 0)
-    whole = complete == 1 and len(content) >= _FIRST + slots * _SLOT
+        return EpochReport(epoch=epoch, accounts=(), final=True, complete=False), False
+    _, slots, state = _HEADER.unpack_from(content, 0)
+    whole = state in (_COMPLETE, _FORGOTTEN) and len(content) >= _FIRST + slots * _SLOT
     accounts = []
     for at in range(_FIRST, min(len(content) - _SLOT, _FIRST + (slots - 1) * _SLOT) + 1, _SLOT):
         length, crc = _KEY.unpack_from(content, at + _KEY_AT)
@@ -193,7 +202,7 @@ def _read(epoch: str, content: bytes) -> EpochReport:
             whole = False
         else:
             accounts.append(account)
-    return EpochReport(epoch=epoch, accounts=tuple(accounts), final=True, complete=whole)
+    return EpochReport(epoch=epoch, accounts=tuple(accounts), final=True, complete=whole and state == _COMPLETE), whole
 
 
 def _account(content: bytes, at: int, length: int, crc: int) -> AccountReport | None:

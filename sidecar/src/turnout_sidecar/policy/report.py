@@ -43,8 +43,8 @@ class EpochReport(msgspec.Struct, frozen=True, kw_only=True):
     final: bool = False
     """Nothing more will ever be spent by this epoch: what was granted to the accounts named here, less what was spent, comes back."""
     complete: bool = False
-    """Of a final report: accounts that it does not name spent nothing. False where a record was unreadable or had no room: what
-    is not named then counts as spent in full."""
+    """Of a final report: accounts that it does not name spent nothing. False where a record was unreadable or had no room, or
+    where a window was over and forgotten: what is not named then stays granted to the epoch until its window ends."""
 
 
 class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""Budgets as bounds: the ledger of accounts, the lease service over it, and its stores."""
