@@ -26,6 +26,9 @@ MOST_DEATHS = 5
 DRAIN = 5.0
 """Seconds that requests under way have after SIGTERM; then as much again for the last report."""
 
+_EXTRA = ("--file-flush-interval-msec", "500", "--drain-time-s", str(int(DRAIN)))
+"""The access log is read by a person; Envoy would keep it to itself for ten seconds."""
+
 
 class EnvoyKeepsDying(Exception):  # noqa: N818 - said to a person
     """It died too often in too short a time; the message holds its exit status."""
@@ -69,7 +72,7 @@ class Envoy:
     async def run(self) -> None:
         """Until `stop`. Raises `EnvoyKeepsDying`, `launcher.LaunchRefused` or `build.BuildRefused`."""
         envoy, library = await asyncio.to_thread(launcher.prepare)
-        command = launcher.command(envoy, self._bootstrap, log_level=self._log_level)
+        command = launcher.command(envoy, self._bootstrap, log_level=self._log_level, extra=_EXTRA)
         environment = launcher.environment(library, base=self._environment)
         deaths = 0
         while not self._stopping:
