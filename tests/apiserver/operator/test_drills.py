@@ -287,6 +287,17 @@ def test_without_sidecars_a_drill_is_skipped_in_words(world: World) -> None:
     assert status["sampleCount"] == 0
 
 
+def test_a_preview_injects_nothing_and_says_what_would_be_seen(world: World, honest: tuple[Sidecar, ...]) -> None:
+    name = create(world.installed, drill("rehearse", "answer", "Unavailable", mode="Preview"))
+    status = ended(world.installed, "rehearse", name)
+    assert (status["verdict"], status["sampleCount"]) == ("Skipped", 0), json.dumps(status, indent=1)
+    assert "injectedAt" not in status
+    failed = next(c for c in status["conditions"] if c["type"] == "Failed")
+    assert failed["reason"] == "Previewed"
+    assert "first:Unavailable -> second:ok" in failed["message"]
+    assert [path["expected"] for path in status["paths"]] == [["first:Unavailable", "second:ok"]]
+
+
 @pytest.mark.parametrize(
     ("mutant", "reason", "words"),
     [
