@@ -11,30 +11,21 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cel
 
 from turnout_operator.api.conditions import AcceptedReason
+from turnout_operator.compiler import expressions
+from turnout_operator.compiler.expressions import FACTS, Literals, Token
 from turnout_operator.compiler.faults import Faults
 from turnout_sidecar.policy import model as policy
 
-FACTS = ("model", "inputTokens", "maxOutputTokens", "stream", "headers", "tenant")
-"""What `request` has; the sidecar evaluates rules over exactly these."""
 POINTS = 4096
 """The largest grid that is tried: 15 microseconds a point and rule, so a rule costs at most 60 ms, once an edit."""
 _OTHER = "\x00another"
 """A string that no rule names: it stands for all of them."""
-
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<number>\d+(?:\.\d+)?u?)|(?P<word>[A-Za-z_]\w*)|(?P<mark>&&|\|\||[=!<>]=|[<>!?:()\[\],.+\-*/%{}]))""",
-    re.VERBOSE,
-)
-_COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
-_SKIPPED = {*(("mark", m) for m in ("&&", "||", "!", "(", ")", "?", ":")), ("word", "true"), ("word", "false")}
-"""What joins comparisons, and the constants; none of them adds a literal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +39,12 @@ class Bounds:
     tenants: bool = True
 
 
-@dataclass(slots=True, kw_only=True)
-class _Literals:
-    """What a rule compares each fact with."""
-
-    integers: dict[str, set[int]] = field(default_factory=dict)
-    strings: dict[str, set[str]] = field(default_factory=dict)
-    headers: dict[str, set[str]] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
     rule: policy.Rule
     field: str
     program: Any
-    tokens: tuple[tuple[str, str], ...]
+    tokens: tuple[Token, ...]
 
 
 def examine(rules: tuple[policy.Rule, ...], bounds: Bounds | None, faults: Faults) -> None:
@@ -82,7 +64,7 @@ def _read(rule: policy.Rule, where: str, faults: Faults) -> _Read | None:
         words = str(error).splitlines()[0].partition("ERROR: ")[2] or str(error).splitlines()[0]
         faults.unless_said(AcceptedReason.INVALID, where, f"this is not CEL: {words.removeprefix('<input>:')}")
         return None
-    tokens = tuple(_tokens(rule.when))
+    tokens = tuple(expressions.tokens(rule.when))
     unknown = sorted(_unknown_facts(tokens, program.variables()))
     if unknown:
         message = f"there is no {', '.join(unknown)}: rules see request.{', request.'.join(FACTS)}"
@@ -97,7 +79,7 @@ def _read(rule: policy.Rule, where: str, faults: Faults) -> _Read | None:
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
-def _unreadable_headers(tokens: tuple[tuple[str, str], ...]) -> Iterator[str]:
+def _unreadable_headers(tokens: tuple[Token, ...]) -> Iterator[str]:
     """Uses of headers that the sidecar cannot answer: it looks up the names that stand in the rule, in lower case, and no others."""
     for i, (_, text) in enumerate(tokens):
         if text != "headers" or [t for _, t in tokens[max(i - 2, 0) : i]] != ["request", "."]:
@@ -114,7 +96,7 @@ def _unreadable_headers(tokens: tuple[tuple[str, str], ...]) -> Iterator[str]:
             yield f"there is no header {name!r}: names are in lower case, of letters, digits and dashes"
 
 
-def _unknown_facts(tokens: tuple[tuple[str, str], ...], variables: list[str]) -> Iterator[str]:
+def _unknown_facts(tokens: tuple[Token, ...], variables: list[str]) -> Iterator[str]:
     for i, (kind, text) in enumerate(tokens):
         if (kind, text) == ("word", "request") and (i == 0 or tokens[i - 1][1] != "."):
             after = [t for _, t in tokens[i + 1 : i + 3]]
@@ -166,9 +148,9 @@ def _holds(one: _Read, point: Mapping[str, Any]) -> bool:
 
 def _grid(rules: list[_Read], bounds: Bounds) -> list[dict[str, Any]] | None:
     """Every combination of values at which one of `rules` could change its mind; None where that cannot be told."""
-    literals = _Literals()
+    literals = Literals()
     for one in rules:
-        if _varies(one) and not _collect(one.tokens, literals):
+        if _varies(one) and not expressions.collect(one.tokens, literals):
             return None
     axes: dict[str, list[Any]] = {
         "model": _model_axis(literals, bounds),
@@ -193,7 +175,7 @@ def _point(axes: Mapping[str, Any], headers: Mapping[str, Any], combination: tup
     return {**point, "headers": {name: value for name, value in carried if value is not None}}
 
 
-def _model_axis(literals: _Literals, bounds: Bounds) -> list[str]:
+def _model_axis(literals: Literals, bounds: Bounds) -> list[str]:
     named = literals.strings.get("model")
     if named is None:
         return [bounds.models[0] if bounds.models else _OTHER]
@@ -209,130 +191,3 @@ def _integer_axis(literals: set[int], most: int) -> list[int]:
 
 def _string_axis(literals: set[str] | None, always: list[str]) -> list[str]:
     return always if literals is None else sorted({*literals, *always, _OTHER})
-
-
-def _tokens(source: str) -> Iterator[tuple[str, str]]:
-    position = 0
-    while position < len(source.rstrip()):
-        match = _TOKEN.match(source, position)
-        if match is None:
-            yield ("unknown", source[position])
-            position += 1
-            continue
-        yield (str(match.lastgroup), match.group(str(match.lastgroup)))
-        position = match.end()
-
-
-def _collect(tokens: tuple[tuple[str, str], ...], into: _Literals) -> bool:
-    """Adds the literals of each comparison; False when the rule is no plain combination of such comparisons."""
-    rest = list(tokens)
-    while rest:
-        if rest[0] in _SKIPPED:
-            rest.pop(0)
-        elif not _collect_atom(rest, into):
-            return False
-    return True
-
-
-def _collect_atom(rest: list[tuple[str, str]], into: _Literals) -> bool:
-    """Takes ``fact op literal``, ``literal op fact``, ``fact in [literals]``, ``'h' in request.headers`` or a bare boolean fact."""
-    literal = _take_literal(rest)
-    if literal is not None:
-        return _collect_reversed(literal, rest, into)
-    fact = _take_fact(rest)
-    if fact is None:
-        return False
-    if rest and rest[0][1] in _COMPARISONS:
-        operator = rest.pop(0)[1]
-        compared = _take_literal(rest)
-        return compared is not None and _note(fact, operator, compared, into)
-    if rest and rest[0] == ("word", "in"):
-        rest.pop(0)
-        members = _take_list(rest)
-        return members is not None and all(_note(fact, "==", member, into) for member in members)
-    return fact == ("stream", None)
-
-
-def _collect_reversed(literal: int | str | bool, rest: list[tuple[str, str]], into: _Literals) -> bool:
-    if rest and rest[0] == ("word", "in"):
-        rest.pop(0)
-        if isinstance(literal, str) and _take_fact(rest) == ("headers", None):
-            into.headers.setdefault(literal, set())
-            return True
-        return False
-    if not rest or rest[0][1] not in _COMPARISONS:
-        return False
-    operator = rest.pop(0)[1]
-    fact = _take_fact(rest)
-    return fact is not None and _note(fact, operator, literal, into)
-
-
-def _note(fact: tuple[str, str | None], operator: str, literal: int | str | bool, into: _Literals) -> bool:
-    """Strings are only told apart, not ordered: between two literals there would be no end of them."""
-    name, header = fact
-    if isinstance(literal, str) and operator not in ("==", "!="):
-        return False
-    if name == "stream":
-        return isinstance(literal, bool)
-    if name == "headers":
-        if header is None or not isinstance(literal, str):
-            return False
-        into.headers.setdefault(header, set()).add(literal)
-        return True
-    if name in ("model", "tenant"):
-        if isinstance(literal, str):
-            into.strings.setdefault(name, set()).add(literal)
-        return isinstance(literal, str)
-    if isinstance(literal, int) and not isinstance(literal, bool):
-        into.integers.setdefault(name, set()).add(literal)
-        return True
-    return False
-
-
-def _take_literal(rest: list[tuple[str, str]]) -> int | str | bool | None:
-    if not rest:
-        return None
-    kind, text = rest[0]
-    if kind == "string" and "\\" not in text:
-        rest.pop(0)
-        return text[1:-1]
-    if kind == "number" and text.isdigit():
-        rest.pop(0)
-        return int(text)
-    if kind == "word" and text in ("true", "false"):
-        rest.pop(0)
-        return text == "true"
-    return None
-
-
-def _take_fact(rest: list[tuple[str, str]]) -> tuple[str, str | None] | None:
-    """``request.<fact>`` or ``request.headers['name']``."""
-    texts = [t for _, t in rest[:6]]
-    if len(texts) < 3 or texts[:2] != ["request", "."] or texts[2] not in FACTS:
-        return None
-    name = texts[2]
-    if name == "headers" and len(texts) >= 6 and texts[3] == "[" and rest[4][0] == "string" and texts[5] == "]":
-        del rest[:6]
-        return (name, texts[4][1:-1])
-    if len(texts) > 3 and texts[3] in (".", "["):
-        return None
-    del rest[:3]
-    return (name, None)
-
-
-def _take_list(rest: list[tuple[str, str]]) -> list[int | str | bool] | None:
-    if not rest or rest[0][1] != "[":
-        return None
-    rest.pop(0)
-    members: list[int | str | bool] = []
-    while rest and rest[0][1] != "]":
-        member = _take_literal(rest)
-        if member is None:
-            return None
-        members.append(member)
-        if rest and rest[0][1] == ",":
-            rest.pop(0)
-    if not rest:
-        return None
-    rest.pop(0)
-    return members
