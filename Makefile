@@ -22,6 +22,7 @@ check: setup ## Lint, types, import contracts, generated files
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(python) -m turnout_operator.api.crdgen --check
+	$(python) -m turnout_operator.api.reference --check
 
 test: ## All checks and all tests, on real parts (what CI runs)
 	@scripts/test
@@ -31,7 +32,8 @@ unit: setup ## Only the tests that need neither Envoy nor Kubernetes
 
 golden: setup ## Rewrite golden files and generated files; review the diff like code
 	$(python) -m turnout_operator.api.crdgen
-	TURNOUT_GOLDEN=1 $(python) -m pytest -q tests/compiler tests/xds tests/exchange tests/docs || true
+	$(python) -m turnout_operator.api.reference
+	-TURNOUT_GOLDEN=1 $(python) -m pytest -q tests/compiler tests/xds tests/exchange
 	git --no-pager diff --stat
 
 bench: setup ## Requests per second, streams and added time to first token, as ratios to bare Envoy in one run
