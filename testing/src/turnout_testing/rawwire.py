@@ -54,6 +54,15 @@ class RawClient:
             self.seen += data
         return self.seen
 
+    def read_to_length(self, length: int) -> bytes:
+        """Reads on until that many bytes were seen; all of them. EOFError when the connection ends before."""
+        while len(self.seen) < length:
+            data = self._socket.recv(65536)
+            if not data:
+                raise EOFError(f"the connection ended after {len(self.seen)} of {length} bytes: {self.seen[-200:]!r}")
+            self.seen += data
+        return self.seen
+
     def read_to_end(self) -> tuple[bytes, End]:
         """Every byte until the other side ends the connection, and how it did."""
         while True:
