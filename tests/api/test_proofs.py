@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from turnout_operator.api import FallbackDrillSpec, LLMRouteSpec, ProviderPoolSpec, proofs
-from turnout_operator.api.enforcement import ByValue, Enforced
+from turnout_operator.api.enforcement import ByValue, Enforced, Held
 from turnout_operator.api.promises import promises_of
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,6 @@ def test_every_proof_belongs_to_a_promise_and_every_promise_has_one_of_them() ->
     for spec in (LLMRouteSpec, ProviderPoolSpec, FallbackDrillSpec):
         for mark in promises_of(spec).values():
             marks = mark.marks.values() if isinstance(mark, ByValue) else (mark,)
-            used |= {each.proof for each in marks if isinstance(each, Enforced)}
+            used |= {each.proof for each in marks if isinstance(each, Enforced | Held)}
 
     assert used == set(PROOFS.values())

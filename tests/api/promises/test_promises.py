@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from turnout_operator.api import LLMRouteSpec, ProviderPoolSpec
+from turnout_operator.api.enforcement import Descriptive
+from turnout_operator.api.model import Model
+from turnout_operator.api.promises import promises_of
 from turnout_operator.compiler import compile as compile_snapshot
 from turnout_operator.ir import Compilation
 from turnout_operator.snapshot import from_manifests
@@ -249,3 +253,37 @@ def test_an_endpoint_outside_the_regions_of_the_route_is_not_asked() -> None:
 
     (refused,) = _compiled(route, {"openai": policy | {"spec.endpoints[0].region": "us"}}).diagnostics
     assert refused.reason == "DataPolicy"
+
+
+def test_no_model_is_asked_but_for_the_answer_itself() -> None:
+    bed = Bed({"spec.budget.maxJudgeCalls": 3})
+    bed.play("grant day 1", "request", 'upstream 1 answer "Hi" 9 2')
+
+    assert (bed.host.status, bed.asked) == (200, ["gpt-small"])
+
+
+@pytest.mark.parametrize("kind", ["route", "pool"])
+def test_a_soft_limit_is_not_accepted(kind: str) -> None:
+    soft = {"name": "day", "window": "Day", "cost": "10", "enforce": "Soft", "allowance": "1"}
+    route = {"spec.budget.limits[0]": soft | {"scope": "Route"}} if kind == "route" else {}
+    pool = {"spec.budget": {"limits": [soft | {"scope": "Pool"}]}} if kind == "pool" else {}
+
+    refused = _compiled(route, {"openai": pool}).diagnostics
+
+    assert ("spec.budget.limits[0].enforce", "NotEnforceable") in {(each.field, each.reason) for each in refused}
+
+
+DESCRIPTIVE: dict[type[Model], dict[str, Any]] = {
+    LLMRouteSpec: {"spec.load": {"requestsPerMinute": 1, "peakFactor": 2, "expectedInput": 10_000_000}},
+    ProviderPoolSpec: {"spec.models[].class": "Frontier"},
+}
+
+
+@pytest.mark.parametrize("spec", DESCRIPTIVE)
+def test_nothing_depends_on_what_only_describes(spec: type[Model]) -> None:
+    described = {path for path, mark in promises_of(spec).items() if isinstance(mark, Descriptive)}
+    assert described == set(DESCRIPTIVE[spec]), "each is tried here"
+    changes = {path.replace("[]", "[0]"): value for path, value in DESCRIPTIVE[spec].items()}
+    changed = _compiled(changes, {}) if spec is LLMRouteSpec else _compiled({}, {"openai": changes})
+
+    assert changed == _compiled({}, {})

@@ -24,9 +24,10 @@ class Enforced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A bound that holds because nothing it bounds exists in this version; `why` says what."""
+    """A bound that holds because nothing it bounds exists in this version: `why` says what, `proof` is the test that shows it."""
 
     why: str
+    proof: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

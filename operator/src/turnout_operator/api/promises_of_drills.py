@@ -18,7 +18,7 @@ DRILL_PROMISES: Promises = {
     "spec.faults[].candidates": Enforced(proof=proofs.DRILL_FAULTS),
     "spec.duration": Enforced(proof=proofs.DRILL_DURATION),
     "spec.scope": ByValue(marks={DrillScope.PROBES: Enforced(proof=proofs.LIVE_DRILLS), DrillScope.LIVE: Bound()}),
-    "spec.livePercent": Held(why="no drill touches real traffic"),
+    "spec.livePercent": Held(why="no drill touches real traffic", proof=proofs.LIVE_DRILLS),
     "spec.mode": ByValue(
         marks={
             DrillMode.RUN: Enforced(proof=proofs.DRILL_FAULTS),

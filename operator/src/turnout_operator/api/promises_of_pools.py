@@ -9,7 +9,7 @@ from turnout_operator.api.pooled_model import Tokenizer
 from turnout_operator.api.providerpool import Dialect
 
 POOL_PROMISES: Promises = {
-    "spec.owner": Descriptive(),
+    "spec.owner": Enforced(proof=proofs.POOL_OWNER),
     "spec.dialect": ByValue(
         marks={
             Dialect.OPENAI: Enforced(proof=proofs.CHAT_COMPLETIONS),
@@ -19,7 +19,7 @@ POOL_PROMISES: Promises = {
             Dialect.GEMINI: Bound(),
         }
     ),
-    "spec.endpoints[].name": Descriptive(),
+    "spec.endpoints[].name": Enforced(proof=proofs.ENDPOINTS),
     "spec.endpoints[].url": Enforced(proof=proofs.ENDPOINTS),
     "spec.endpoints[].serviceRef": Enforced(proof=proofs.ENDPOINTS),
     "spec.endpoints[].weight": Enforced(proof=proofs.WEIGHTS),
@@ -45,11 +45,13 @@ POOL_PROMISES: Promises = {
     "spec.models[].pricing.cachedInput": Enforced(proof=proofs.PRICES),
     "spec.models[].pricing.cacheWrite5m": Enforced(proof=proofs.PRICES),
     "spec.models[].pricing.cacheWrite1h": Enforced(proof=proofs.PRICES),
-    "spec.models[].pricing.batchPercent": Held(why="nothing is sent as a batch"),
+    "spec.models[].pricing.batchPercent": Held(why="nothing is sent as a batch", proof=proofs.NO_BATCHES),
     # A price that is not charged would let an account be exceeded, so these keep a pool from being accepted.
     "spec.models[].pricing.tiers": Bound(),
-    "spec.models[].pricing.image": Held(why="requests with images are refused"),
-    "spec.models[].pricing.toolUse": Held(why="requests for server-side tools are refused"),
+    "spec.models[].pricing.image": Held(why="requests with images are refused", proof=proofs.NOTHING_UNPRICED),
+    "spec.models[].pricing.toolUse": Held(
+        why="requests for server-side tools are refused", proof=proofs.NOTHING_UNPRICED
+    ),
     "spec.models[].pricing.perHour": Convenience(),
     "spec.models[].capacity": Convenience(),
     "spec.budget.limits[].name": Enforced(proof=proofs.ACCOUNTS),
@@ -66,7 +68,9 @@ POOL_PROMISES: Promises = {
             Enforce.SHADOW: Convenience(),
         }
     ),
-    "spec.budget.limits[].allowance": Held(why="enforce: Soft is refused, and it stands only there"),
+    "spec.budget.limits[].allowance": Held(
+        why="enforce: Soft is refused, and it stands only there", proof=proofs.NO_SOFT_LIMITS
+    ),
     "spec.capacity": Convenience(),
     "spec.health": Enforced(proof=proofs.BREAKER),
     "spec.dataPolicy": Enforced(proof=proofs.DATA_POLICY),

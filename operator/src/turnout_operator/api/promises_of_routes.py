@@ -12,7 +12,7 @@ from turnout_operator.api.output import Commit, Rescue
 
 _SPEC: Promises = {
     "owner": Enforced(proof=proofs.LAW),
-    "feature": Descriptive(),
+    "feature": Convenience(),
     "risk": Enforced(proof=proofs.RISK),
     "workload": Enforced(proof=proofs.LAW),
     "attachTo.sidecars": Enforced(proof=proofs.PROGRAMMED_NAMESPACE),
@@ -75,7 +75,7 @@ _BUDGET: Promises = {
     "tokens.whenExceeded": ByValue(
         marks={WhenTokensExceeded.REJECT: Enforced(proof=proofs.MAX_INPUT), WhenTokensExceeded.TRIM: Bound()}
     ),
-    "maxJudgeCalls": Held(why="nothing calls a judge"),
+    "maxJudgeCalls": Held(why="nothing calls a judge", proof=proofs.NO_OTHER_CALLS),
     "limits[].name": Enforced(proof=proofs.ACCOUNTS),
     "limits[].scope": ByValue(
         marks={
@@ -100,7 +100,7 @@ _BUDGET: Promises = {
             Enforce.SHADOW: Convenience(),
         }
     ),
-    "limits[].allowance": Held(why="enforce: Soft is refused, and it stands only there"),
+    "limits[].allowance": Held(why="enforce: Soft is refused, and it stands only there", proof=proofs.NO_SOFT_LIMITS),
     "limits[].overrides[].subjects": Enforced(proof=proofs.OVERRIDES),
     "limits[].overrides[].cost": Enforced(proof=proofs.OVERRIDES),
     "limits[].overrides[].requests": Bound(),
@@ -167,7 +167,7 @@ _DRILLS: Promises = {
     "maxCost": Enforced(proof=proofs.DRILL_COST),
     "maxAge": Enforced(proof=proofs.REHEARSED),
     "live.allowed": ByValue(marks={True: Bound(), False: Enforced(proof=proofs.LIVE_DRILLS)}),
-    "live.maxPercent": Held(why="no drill touches real traffic"),
+    "live.maxPercent": Held(why="no drill touches real traffic", proof=proofs.LIVE_DRILLS),
     "allowedWindows": Enforced(proof=proofs.DRILL_WINDOWS),
     "exclusionWindows": Enforced(proof=proofs.DRILL_WINDOWS),
     "startingDeadline": Enforced(proof=proofs.DRILL_SCHEDULE),

@@ -13,6 +13,7 @@ _DRILLS = "tests/apiserver/operator/test_drills.py"
 
 # Who may ask, and for what
 LAW = "tests/apiserver/crd/test_the_apiserver_agrees.py::test_kubectl_apply_itself_prints_every_missing_part_of_the_law"
+POOL_OWNER = "tests/api/testdata/providerpool/a pool without an owner is refused.yaml"
 CHAT_COMPLETIONS = f"{_SCENARIOS}/plain-answer.txt"
 ANTHROPIC = f"{_SCENARIOS}/anthropic-provider.txt"
 MATCHES = f"{_PROMISES}::test_a_match_by_header_takes_no_request_without_it"
@@ -53,6 +54,10 @@ ACCOUNTS = "tests/quota/test_service.py::test_a_deleted_and_reapplied_route_find
 WINDOWS = "tests/quota/test_windows.py::test_every_instant_lies_in_its_window_and_all_of_that_window_agrees"
 SHARE = f"{_GOLDENS}/routes-that-declare-a-share-alike-spend-from-one-account.in.yaml"
 OVERRIDES = "tests/quota/test_service.py::test_a_subject_with_an_override_has_its_own_limit"
+NOTHING_UNPRICED = f"{_PROMISES}::test_a_request_whose_price_is_not_counted_is_refused"
+NO_BATCHES = f"{_SCENARIOS}/refusals.txt"
+NO_OTHER_CALLS = f"{_PROMISES}::test_no_model_is_asked_but_for_the_answer_itself"
+NO_SOFT_LIMITS = f"{_PROMISES}::test_a_soft_limit_is_not_accepted"
 HOLD_WAIT = f"{_SCENARIOS}/budget-held.txt"
 LEASE_WAIT = f"{_SCENARIOS}/budget.txt"
 
