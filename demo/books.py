@@ -89,6 +89,12 @@ def models_of(tag: str, charges: Iterable[Charges]) -> frozenset[str]:
     return frozenset(line.model for c in charges for line in c.lines if line.tag == tag)
 
 
+def nano(dollars: object) -> int:
+    """Of a decimal string as manifests and status write it."""
+    whole, _, part = str(dollars).partition(".")
+    return int(whole) * NANO + int(part.ljust(9, "0") or 0)
+
+
 def _balance(limit: Limit, accounts: Sequence[Account], lines: Iterable[Line]) -> Balance:
     return Balance(
         limit=limit,
@@ -112,10 +118,5 @@ def _pays(limit: Limit, line: Line) -> bool:
 def _amount(limit: Mapping[str, Any], tenant: str) -> int:
     for override in limit.get("overrides", ()):
         if tenant in override["subjects"]:
-            return _nano(override["cost"])
-    return _nano(limit["cost"])
-
-
-def _nano(dollars: object) -> int:
-    whole, _, part = str(dollars).partition(".")
-    return int(whole) * NANO + int(part.ljust(9, "0") or 0)
+            return nano(override["cost"])
+    return nano(limit["cost"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from demo.books import nano
 from turnout_testing import waiting
 from turnout_testing.controlplane import ControlPlane
 
@@ -27,6 +28,8 @@ class Drill:
     expected: tuple[str, ...]
     observed: tuple[str, ...]
     samples: int
+    cost: int
+    """Nano-USD that its probes were charged, out of an allowance of their own."""
     words: str
     """The first thing that was not as declared, or what the operator says of it."""
 
@@ -62,6 +65,7 @@ def of_object(drill: dict[str, Any]) -> Drill:
         expected=tuple(path.get("expected") or ()),
         observed=tuple(path.get("observed") or ()),
         samples=status.get("sampleCount") or 0,
+        cost=nano(status.get("cost") or "0"),
         words=status.get("failStep") or said,
     )
 

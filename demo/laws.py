@@ -24,7 +24,7 @@ def breaches(
         *_money(balances, charges),
         *_answers(results),
         *_signals(results, charges),
-        *_drill(drill),
+        *_drill(drill, books.strangers(charges)),
         *_nothing_proven(results),
     )
 
@@ -70,9 +70,11 @@ def _signals(results: Sequence[Result], charges: Sequence[Charges]) -> Iterator[
     yield from _several([r for r in answered if r.degraded and not r.step], "were degraded and named no step")
 
 
-def _drill(drill: Drill) -> Iterator[str]:
+def _drill(drill: Drill, billed: int) -> Iterator[str]:
     if drill.verdict != "Passed":
         yield f"drill: {drill.name} of {drill.route} is {drill.verdict or 'without a verdict'}: {drill.words}"
+    if billed > drill.cost:
+        yield f"drill: its probes were billed {_usd(billed)}, its status says {_usd(drill.cost)}"
 
 
 def _nothing_proven(results: Sequence[Result]) -> Iterator[str]:

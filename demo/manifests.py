@@ -15,11 +15,13 @@ from demo.workload import DRAFT, SUPPORT
 Manifest = dict[str, Any]
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "local"
 SMALL_TENANT = "globex"
-LOWERED = (
-    f"{SUPPORT}: $0.06 a day instead of $200",
-    f"{DRAFT}: $0.25 a day for the tenant {SMALL_TENANT} instead of $5",
+SMALL_DAY, SMALL_TENANT_DAY = "0.02", "0.15"
+CHANGES = (
+    f"{SUPPORT}: ${SMALL_DAY} a day instead of $200",
+    f"{DRAFT}: ${SMALL_TENANT_DAY} a day for tenant {SMALL_TENANT} instead of $5",
+    "pools: an open breaker looks again after 5 s instead of 30 s",
 )
-"""What `with_small_limits` changes, for people."""
+"""What `for_one_minute` changes, for people."""
 
 
 def read(folder: Path) -> tuple[Manifest, ...]:
@@ -42,16 +44,18 @@ def with_ports(manifests: Sequence[Manifest], ports: Mapping[str, int]) -> tuple
     return tuple(changed)
 
 
-def with_small_limits(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
-    """`LOWERED`: a demo in which nothing runs out proves nothing."""
+def for_one_minute(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """`CHANGES`: a demo in which nothing runs out proves nothing."""
     changed = copy.deepcopy(list(manifests))
     for route in of_kind(changed, "LLMRoute"):
         for limit in route["spec"]["budget"]["limits"]:
-            match route["metadata"]["name"], limit["name"]:
-                case "support-answer", "day":
-                    limit["cost"] = "0.06"
-                case "case-draft", "tenant-day":
-                    limit["overrides"] = [{"subjects": [SMALL_TENANT], "cost": "0.25"}]
+            which = (route["metadata"]["name"], limit["name"])
+            if which == (SUPPORT, "day"):
+                limit["cost"] = SMALL_DAY
+            elif which == (DRAFT, "tenant-day"):
+                limit["overrides"] = [{"subjects": [SMALL_TENANT], "cost": SMALL_TENANT_DAY}]
+    for pool in of_kind(changed, "ProviderPool"):
+        pool["spec"]["health"] = {"openFor": "5s", "maxOpenFor": "10s"}
     return tuple(changed)
 
 

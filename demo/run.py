@@ -36,9 +36,9 @@ from turnout_testing.installation import NotUpError
 
 TRACE = Path(__file__).resolve().parents[1] / "examples" / "traces" / "azure-llm-2023-chat.csv"
 PRIMARY = "openai"
-DIES, RETURNS = 0.35, 0.6
+DIES, RETURNS = 0.2, 0.4
 """Shares of the replay between which the primary provider is dead."""
-_SETTLED = 20
+_SETTLED, _SHOWN = 20, 60
 _KNOWN = (
     binaries.BinariesMissingError,
     ClientError,
@@ -65,6 +65,8 @@ def run(options: Options, console: Console) -> int:
     progress = Progress(console)
     if ended := down.down(options.folder):
         progress.done(f"ended what an earlier demo left up: {', '.join(ended)}")
+    for change in manifests.CHANGES:
+        progress.done(f"the examples, but {change}")
     shutil.rmtree(options.folder, ignore_errors=True)
     world = World(options.folder)
     with progress.working("the world is brought up") as tell:
@@ -75,6 +77,8 @@ def run(options: Options, console: Console) -> int:
     results = asyncio.run(_replay(world, asks, progress))
     with progress.working("the ledger hears of the last charges"):
         charges, balances = _settled(world)
+    with progress.working("the routes' status says it too, once a minute"):
+        _in_status(world, balances)
     breaches = laws.breaches(results, balances, charges, drill)
     summary = summarise(results, balances, charges, drill, world.shown_routes(), breaches)
     tables.show(summary, console)
@@ -127,6 +131,18 @@ def _settled(world: World) -> tuple[tuple[Charges, ...], tuple[Balance, ...]]:
     return charges, found
 
 
+def _in_status(world: World, balances: Sequence[Balance]) -> None:
+    """For the eye only: the laws look at the ledger itself."""
+    spent = {b.limit.route: b.spent for b in balances if not b.limit.tenant}
+    with contextlib.suppress(waiting.NeverHappenedError):
+        waiting.until(
+            lambda: all(world.spent_today(route) >= amount for route, amount in spent.items()),
+            what="the routes' status to hold the last amounts",
+            within=_SHOWN,
+            every=1,
+        )
+
+
 def _say_what_is_up(world: World, console: Console, seconds: float) -> None:
     path = f"export KUBECONFIG={world.plane.admin_kubeconfig} PATH={binaries.bin_dir()}:$PATH"
     body = '{"model": "support-answer", "messages": [{"role": "user", "content": "Where is my parcel?"}]}'
@@ -147,12 +163,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--speed", type=_positive, default=1.5, help="how many times as fast as the trace (default 1.5)"
     )
-    parser.add_argument("--rows", type=int, default=240, help="how many requests of the trace (default 240)")
+    parser.add_argument("--rows", type=int, default=300, help="how many requests of the trace (default 300)")
     parser.add_argument("--dir", type=Path, default=down.FOLDER, help="folder of the demo's data and logs")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: on standard output")
     chosen = parser.parse_args(arguments)
     options = Options(folder=chosen.dir.absolute(), speed=chosen.speed, rows=chosen.rows, json=chosen.output == "json")
-    console = Console(stderr=options.json)
+    console = Console(stderr=options.json, width=None if sys.stdout.isatty() else 120)
     options.folder.parent.mkdir(parents=True, exist_ok=True)
     with options.folder.with_name(options.folder.name + ".lock").open("a") as lock:
         if not _taken(lock):
@@ -166,6 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 markup=False,
             )
             return 2
+        except KeyboardInterrupt:
+            console.print("\nInterrupted. `make demo-down` ends what is up.", markup=False)
+            return 130
 
 
 def _taken(lock: IO[str]) -> bool:

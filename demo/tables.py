@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from demo.summary import Latency, Summary
+from demo.summary import Latency, Summary, usd
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -25,8 +26,8 @@ def show(summary: Summary, console: Console) -> None:
 
 def _served(s: Summary) -> Table:
     title = f"{s.requests} requests: {s.answered} answered, {s.degraded} of them degraded; {s.refused} refused; {s.clamped} answers shortened to fit the budget"
-    table = Table("route", "served by", "degraded, because", title=title, title_justify="left")
-    for name in ("answers", "first token p50", "p95", "total p50", "p95"):
+    table = Table("route", "served by", "degraded, because", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("answers", "TTFT p50", "p95", "total p50", "p95"):
         table.add_column(name, justify="right")
     for row in s.served:
         why = Text(row.why, style="yellow") if row.why else Text("-", style="dim")
@@ -35,7 +36,7 @@ def _served(s: Summary) -> Table:
 
 
 def _not_served(s: Summary) -> Table:
-    table = Table("route", "what", "status", "reason", title="Not answered", title_justify="left")
+    table = Table("route", "what", "status", "reason", title="Not answered", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("requests", justify="right")
     for row in s.not_served:
         table.add_row(row.route, row.outcome, str(row.status or "-"), row.code, str(row.requests))
@@ -44,8 +45,8 @@ def _not_served(s: Summary) -> Table:
 
 def _money(s: Summary) -> Table:
     title = "Budgets in US dollars: what the ledger counts, and what the providers' own bills say"
-    table = Table("route", "limit", "tenant", title=title, title_justify="left")
-    for name in ("budget", "spent (ledger)", "held", "billed (providers)", "used"):
+    table = Table("route", "limit", "tenant", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("budget", "ledger", "leased", "billed", "used"):
         table.add_column(name, justify="right")
     for row in s.money:
         used = Text(f"{row.used_percent:.1f} %", style="yellow" if row.used_percent > 90 else "")
@@ -56,7 +57,7 @@ def _money(s: Summary) -> Table:
 
 
 def _bills(s: Summary) -> Table:
-    table = Table("provider", title="The providers' bills", title_justify="left")
+    table = Table("provider", title="The providers' bills", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("requests", "input tokens", "output tokens", "billed"):
         table.add_column(name, justify="right")
     for row in s.bills:
@@ -71,7 +72,7 @@ def _drill(s: Summary, console: Console) -> None:
     style = "bold green" if d.verdict == "Passed" else "bold red"
     console.print(Text.assemble("\nDrill ", d.name, f", fault {d.fault}: ", (d.verdict or "no verdict", style)))
     console.print(f"  declared  {' -> '.join(d.expected)}", markup=False)
-    console.print(f"  observed  {' -> '.join(d.observed)}   in {d.samples} probes", markup=False)
+    console.print(f"  observed  {' -> '.join(d.observed)}   in {d.samples} probes for ${usd(d.cost)}", markup=False)
     if d.verdict != "Passed":
         console.print(f"  {d.words}", markup=False)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from demo import manifests
+from demo import books, manifests
 from demo.manifests import Manifest
 from demo.stand_ins import StandIn
 from turnout_operator.kube.ledger import KEY, LABEL
@@ -69,6 +69,11 @@ class World:
             found |= shard.decode(item["data"][KEY].encode()).accounts
         return found
 
+    def spent_today(self, route: str) -> int:
+        """Nano-USD as the route's status says; it is written when something else changes, and at least once a minute."""
+        status = self.installation.get("llmroute", ROUTES_NAMESPACE, route).get("status") or {}
+        return books.nano(status.get("spentToday") or "0")
+
     def shown_routes(self) -> str:
         """As a person sees them."""
         return self.plane.kubectl("get", "llmroutes", "--all-namespaces").stdout
@@ -84,7 +89,7 @@ class World:
             provider = self.providers[name] = StandIn(name, folder, keys.get(secret, ""))
             provider.start()
         ports = {name: provider.port for name, provider in self.providers.items()}
-        self.manifests = manifests.with_small_limits(manifests.with_ports(examples, ports))
+        self.manifests = manifests.for_one_minute(manifests.with_ports(examples, ports))
 
     def _start_sidecars(self) -> None:
         account = ("get", "serviceaccount", "default", f"--namespace={ROUTES_NAMESPACE}")
