@@ -36,6 +36,12 @@ OBJECTS = _gauge(
 )
 NOT_ENFORCED = _gauge("turnout_not_enforced_fields", "Fields declared on accepted routes that nothing enforces yet.")
 
+POOL_IN_FLIGHT = _gauge(
+    "turnout_pool_in_flight",
+    "Requests in flight at a pool over all sidecars, 0 too: what its HorizontalPodAutoscaler reads.",
+    ("namespace", "pool"),
+)
+
 LEADER = _gauge("turnout_leader_election_master_status", "1 while this replica leads.")
 LOOP_LAG = _gauge("turnout_loop_lag_seconds", "Since the last heartbeat of a loop.", ("loop",))
 

@@ -196,3 +196,19 @@ def test_a_spent_budget_is_refused_with_the_windows_end_and_outlives_its_route(w
         )
     assert again.value.code == "budget_exhausted"
     world.installed.plane.kubectl("delete", "llmroute", "tight", "-n", "traffic")
+
+
+def test_the_autoscalers_metric_is_always_there_and_counts_what_is_in_flight(world: World) -> None:
+    leader = waiting.until(lambda: world.installed.leader, what="a leader", within=PATIENCE)
+    sample = 'turnout_pool_in_flight{namespace="llm",pool="primary"}'
+    waiting.until(lambda: f"{sample} 0.0" in leader.metrics(), what="the metric at rest", within=PATIENCE)
+    world.sim.set_script({"rules": [{"effects": [{"hang": {"at": "BeforeHead"}}]}]})
+    try:
+        thread = threading.Thread(target=lambda: _refused(world))
+        thread.start()
+        waiting.until(lambda: f"{sample} 1.0" in leader.metrics(), what="one request in flight", within=PATIENCE)
+    finally:
+        world.sim.set_script(None)
+        world.sim.down()
+        world.sim.up()
+    thread.join(PATIENCE)

@@ -184,6 +184,7 @@ class Leader:
 
     def _compile(self, _: Key) -> float | None:
         self._programme.run()
+        self._sightings.serve(p.key for p in self._programme.in_service.compilation.pools)
         for body in self._cache.all(LLM_ROUTES):
             self._queue.add(_key(Controller.ROUTE, body))
             self._queue.add(_key(Controller.SCHEDULE, body))
