@@ -56,7 +56,11 @@ class ConfigMapStore:
             if expected is None:
                 return self._client.create(CONFIG_MAPS, self._namespace, body)
             return self._client.replace(CONFIG_MAPS, self._namespace, body)
-        except (Conflict, NotFound) as e:
+        except Conflict as e:
+            raise ports.Conflict(str(e)) from e
+        except NotFound as e:
+            if expected is None:
+                raise  # the namespace is not there
             raise ports.Conflict(str(e)) from e
 
     def _prefixes(self) -> tuple[str, ...]:

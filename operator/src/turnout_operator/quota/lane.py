@@ -22,6 +22,7 @@ from turnout_operator.quota.shard import Ask, Shard, Step
 from turnout_sidecar.policy.report import Grant
 
 log = structlog.get_logger(__name__)
+_MOST_CONFLICTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,8 @@ class Lane:
                 self.counts.conflicts += 1
                 conflicts += 1
                 self.doubt()
+                if conflicts > _MOST_CONFLICTS:
+                    self._refuse(StoreUnavailable(f"shard {self.prefix} changed under {conflicts} writes in a row"))
                 await _pause(self.rng.uniform(0, self.pace.backoff * conflicts))
             except (StoreUnavailable, shards.ShardUnreadable) as e:
                 self.counts.unavailable += 1
