@@ -129,7 +129,8 @@ def test_the_edge_keeps_envoys_guide_for_untrusted_clients() -> None:
         assert http2["initial_connection_window_size"] == 1_048_576
         assert manager["common_http_protocol_options"]["headers_with_underscores_action"] == "REJECT_REQUEST"
         assert manager["common_http_protocol_options"]["max_headers_count"] == 100
-        assert manager["request_headers_timeout"] == "10s"
+        assert (manager["request_headers_timeout"], manager["request_timeout"]) == ("10s", "30s")
+        assert manager["stream_idle_timeout"] == "0s"
         assert (manager["use_remote_address"], manager["normalize_path"], manager["merge_slashes"]) == (True,) * 3
         assert manager["server_header_transformation"] == "PASS_THROUGH"
         assert manager["http_filters"][0]["typed_config"]["max_request_bytes"] == 1_048_576

@@ -1,7 +1,8 @@
 """Where applications reach the sidecar, and where the sidecar reaches itself for a drill's probes.
 
-Envoy's defaults "are not safe" for untrusted clients by its own words; the values here are its edge guide's, save that requests and
-streams have no timeout of Envoy's: a first token may take longer than any such bound, and the engine keeps the route's deadlines.
+Envoy's defaults "are not safe" for untrusted clients by its own words; the values here are its edge guide's, save that streams have no
+idle timeout: a first token may take longer than any such bound, and the engine keeps the route's deadlines. The request timeout bounds
+how long a body may take to arrive; it is off as soon as the engine has it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _protocol() -> dict[str, Any]:
         },
         "max_request_headers_kb": MAX_HEADERS_KB,
         "request_headers_timeout": "10s",
-        "request_timeout": "0s",
+        "request_timeout": "30s",
         "stream_idle_timeout": "0s",
         "stream_flush_timeout": "60s",
         "drain_timeout": "5s",
