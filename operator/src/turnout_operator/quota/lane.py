@@ -86,6 +86,8 @@ class Lane:
     view: Shard | None = None
     recalled: dict[str, set[str]] = field(default_factory=dict)
     """Keys of the accounts that each epoch is asked to return something of."""
+    fault: str = ""
+    """Why the store could not be had, in its words; empty while it can."""
     _version: str | None = None
     _loaded: int = 0
     _flushed: int = 0
@@ -126,6 +128,7 @@ class Lane:
             try:
                 await self._turn(max(waiting.now for waiting in self._pending))
                 conflicts = 0
+                self.fault = ""
             except Conflict:
                 self.counts.conflicts += 1
                 conflicts += 1
@@ -136,7 +139,7 @@ class Lane:
             except (StoreUnavailable, shards.ShardUnreadable) as e:
                 self.counts.unavailable += 1
                 self.doubt()
-                log.warning("ledger shard not written", shard=self.prefix, error=str(e))
+                self._say(str(e))
                 self._refuse(StoreUnavailable(str(e)))
             except Exception as e:  # whoever waits must hear of it, and the next report begins anew
                 self.doubt()
@@ -250,6 +253,12 @@ class Lane:
                 if lease.recall > lease.returned:
                     recalled.setdefault(epoch, set()).add(name)
         self.recalled = recalled
+
+    def _say(self, fault: str) -> None:
+        """Once for each new fault, not for each report that meets it."""
+        if fault != self.fault:
+            log.warning("ledger shard not available: nothing is granted from it", shard=self.prefix, error=fault)
+        self.fault = fault
 
     def _refuse(self, error: Exception) -> None:
         batch, self._pending = self._pending, []

@@ -12,13 +12,13 @@ import hashlib
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from zoneinfo import ZoneInfoNotFoundError
 
 import structlog
 
-from turnout_operator.ir import QuotaLimit
+from turnout_operator.ir import QuotaLimit, Window
 from turnout_operator.quota import shard as shards
 from turnout_operator.quota import windows
 from turnout_operator.quota.account import Account
@@ -26,6 +26,7 @@ from turnout_operator.quota.lane import Counts, Lane, Moved, Outcomes, Pace
 from turnout_operator.quota.limits import Limits
 from turnout_operator.quota.ports import Identity, LedgerStore, StoreUnavailable
 from turnout_operator.quota.shard import Ask, Shard
+from turnout_operator.quota.windows import Span
 from turnout_sidecar.policy.report import (
     ACCOUNT_MAX,
     EPOCH_MAX,
@@ -79,6 +80,14 @@ class _Context:
     identity: Identity
     owner: str
     now: int
+    spans: dict[tuple[Window, str], Span] = field(default_factory=dict)
+    """Each limit's window is computed once a report."""
+
+    def span(self, limit: QuotaLimit) -> Span:
+        key = (limit.window, limit.time_zone)
+        if key not in self.spans:
+            self.spans[key] = windows.span(*key, self.now)
+        return self.spans[key]
 
 
 class LeaseService:
@@ -105,6 +114,10 @@ class LeaseService:
         """What counts from the next report on. A raised limit can be leased at once; a lowered one calls free money back, and what is
         already leased stays spendable until it comes back."""
         self._limits = limits
+
+    def faults(self) -> dict[str, str]:
+        """Shards that cannot be loaded or written now, with the store's words."""
+        return {prefix: lane.fault for prefix, lane in sorted(self._lanes.items()) if lane.fault}
 
     def frozen(self, now: int) -> bool:
         """Whether grants are withheld because the store was found to have lost writes."""
@@ -208,7 +221,7 @@ class LeaseService:
             limit = None
         if limit is not None:
             try:
-                span = windows.span(limit.window, limit.time_zone, context.now)
+                span = context.span(limit)
             except ZoneInfoNotFoundError:
                 log.error("limit names an unknown time zone", account=limit.account, zone=limit.time_zone)
                 limit = None

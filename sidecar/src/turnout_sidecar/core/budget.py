@@ -96,6 +96,7 @@ class _Lease:
         "settled_own",
         "slot",
         "spent",
+        "told_at",
         "told_spent",
         "used",
         "window",
@@ -120,6 +121,7 @@ class _Lease:
         self.slot = -1
         self.changed = True
         self.told_spent = 0
+        self.told_at = 0
         self.burn = 0.0  # nano-USD a millisecond, smoothed
         self.used = 0  # the time of the last hold
 
@@ -177,7 +179,6 @@ class Book:
         """`window_ends` of the latest window that was forgotten: its grants must not come to life again."""
         self.complete = True
         """No lease was ever forgotten, so whatever the ledger granted and we do not name never reached us."""
-        self._reported_at: int | None = None
         self._turn = 0
         self.excesses = 0
         """Charges above their hold: assumption A1 was broken that often, and the account paid in full."""
@@ -260,17 +261,15 @@ class Book:
     def report(self, now: Millis) -> EpochReport:
         """What changed since the last report, what is wanted, and a turn of the rest. After `close`: everything, and final."""
         with self._lock:
-            elapsed = max(1, now - self._reported_at) if self._reported_at is not None else 1_000
-            self._reported_at = now
             self._turn = (self._turn + 1) % _AGAIN
             self._forget_ended(now)
             self._give_back_idle(now)
             self._urgent = False
+            lacking = {account for account, demand in self._demand.items() if demand.lacking or demand.told}
             lines = []
             for index, lease in enumerate(self._leases.values()):
-                line = self._line(lease, now, elapsed)
-                if lease.changed or line.wants or self.closed or index % _AGAIN == self._turn:
-                    lines.append(line)
+                if lease.changed or self.closed or index % _AGAIN == self._turn or lease.account in lacking:
+                    lines.append(self._line(lease, now))
                     lease.changed = False
             lines += self._newcomers(now)
             self._forget_demand(now)
@@ -351,7 +350,7 @@ class Book:
             if grant.window_ends <= self._forgotten:
                 return False
             lease = self._leases[key] = _Lease(*key)
-            lease.used = now
+            lease.used = lease.told_at = now
             lease.window_ends = grant.window_ends
             lease.ends = now + grant.window_remaining
         if lease.slot < 0 and grant.granted and self._record is not None:
@@ -389,13 +388,14 @@ class Book:
         if demand is not None:
             demand.told = 0
 
-    def _line(self, lease: _Lease, now: int, elapsed: int) -> AccountReport:
+    def _line(self, lease: _Lease, now: int) -> AccountReport:
         demand = self._demand.get(lease.account)
         lacking = max(demand.lacking, demand.told) if demand is not None else 0
         need = max(lease.need, demand.need if demand is not None else 0)
+        elapsed = max(1, now - lease.told_at)
         weight = 1 - math.exp(-elapsed / _SMOOTHING)
         lease.burn += weight * ((lease.spent - lease.told_spent) / elapsed - lease.burn)
-        lease.told_spent = lease.spent
+        lease.told_spent, lease.told_at = lease.spent, now
         if now >= lease.ends or self._current.get(lease.account) is not lease or self.closed:
             lacking = wants = need = 0
         else:
