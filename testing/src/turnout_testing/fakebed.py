@@ -2,14 +2,15 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from turnout_sidecar.core.exchange import Exchange
 from turnout_sidecar.core.host import Head, StartFailure
+from turnout_sidecar.core.probe import ProbeAnswer
 from turnout_sidecar.core.runtime import Runtime
 from turnout_sidecar.engine import Engine
 from turnout_sidecar.metrics import Labels, Metric
-from turnout_sidecar.policy.report import WIRE, Answer, DrillOrder, Grant
+from turnout_sidecar.policy.report import WIRE, Answer, DrillOrder, Grant, Report
 from turnout_sidecar.policy.units import Millis, NanoUSD
 from turnout_testing import clientview, policyfixture
 from turnout_testing.fakehost import FakeHost, ManualClock
@@ -58,8 +59,10 @@ class FakeBed:
         self._policy: dict[str, str] = {}
         self._grants: dict[str, Grant] = {}
         self._heads: set[int] = set()
+        self._gone: set[str] = set()
         self._runs = 0
         self._shown = 0
+        self._accounts: dict[str, tuple[int, int]] = {}
 
     def close(self) -> None:
         """Nothing outlives a bed."""
@@ -69,7 +72,7 @@ class FakeBed:
         if handler is None:
             raise ValueError(f"line {command.line}: no command {command.name}")
         lines: Sequence[str] = handler(command) or ()
-        self._settle_wakes()
+        self._settle()
         return lines
 
     # Commands
@@ -143,20 +146,21 @@ class FakeBed:
         if "tenant" in command.options:
             headers["x-tenant-id"] = command.options["tenant"]
         if "drill" in command.options:
-            run = self.engine.rehearsals._runs[f"run-{self._runs}"]
+            run = self.engine.rehearsals._runs[f"run-{self._runs}"]  # noqa: SLF001 - tokens are nobody else's business
             assert run.tokens is not None, f"the drill was refused: {run.refused}"
             headers["x-turnout-drill"] = run.tokens.fault if command.options["drill"] == "fault" else run.tokens.control
         return headers
 
     def _do_upstream(self, command: Command) -> None:
-        stream = int(command.arguments[0])
-        event = command.arguments[1]
+        number, event = int(command.arguments[0]), command.arguments[1]
         assert self.exchange is not None, "a request comes first"
-        assert stream in self.host.streams, f"line {command.line}: there was no attempt {stream}"
+        arrived = self._arrived()
+        assert number <= len(arrived), f"line {command.line}: there was no attempt {number}"
+        stream = arrived[number - 1]
         if self.host.streams[stream].fate != "open":
             return
-        if event in ("refuse", "reset") and stream not in self._heads:
-            self._made_up(stream, "remote connection failure" if event == "refuse" else "connection termination")
+        if event == "reset" and stream not in self._heads:
+            self._made_up(stream, "connection termination")
         elif event == "reset":
             self.host.streams[stream].fate = "reset"
             self.exchange.on_attempt_reset(stream, self.clock.now)
@@ -171,14 +175,14 @@ class FakeBed:
     def _made_up(self, stream: int, reason: str) -> None:
         """What Envoy answers in the provider's place."""
         assert self.exchange is not None, "a request comes first"
-        self.host.streams[stream].said = True
+        self.host.streams[stream].said = "reset"
         words = f"upstream connect error or disconnect/reset before headers. reset reason: {reason}"
         self.exchange.on_attempt_head(stream, Head(503, "text/plain", "", False, words), False, self.clock.now)
         self._data(stream, words.encode(), end=True)
 
     def _say(self, stream: int, command: Command, event: str) -> None:
         whole = event in ("answer", "refusal")
-        self.host.streams[stream].said = whole or command.flag("end")
+        self.host.streams[stream].said = "answered" if whole or command.flag("end") else ""
         if stream not in self._heads:
             self._head(stream, command, "application/json" if whole else "text/event-stream")
         self._data(stream, said(self._wire(stream), command, event), end=whole or command.flag("end"))
@@ -209,6 +213,8 @@ class FakeBed:
 
     def _do_advance(self, command: Command) -> None:
         self.pass_time(millis(command.arguments[0]))
+        for probe in self.engine.probes(self.clock.now):  # a shell would send it
+            self.engine.probed(probe, ProbeAnswer(failure="nobody sends it here", sent=False), self.clock.now)
 
     def pass_time(self, by: int) -> None:
         """Alarms of all requests go off on their way, in order."""
@@ -219,7 +225,7 @@ class FakeBed:
             due, host.due = host.due, None
             self.clock.advance(max(0, due - self.clock.now))
             exchange.on_alarm(self.clock.now)
-            self._settle_wakes()
+            self._settle()
         self.clock.advance(until - self.clock.now)
 
     def _next_alarm(self, until: int) -> tuple[FakeHost, Exchange] | None:
@@ -227,17 +233,19 @@ class FakeBed:
         return min(armed, key=lambda found: found[0].due or 0, default=None)
 
     def _do_client(self, command: Command) -> None:
-        assert command.arguments == ("leaves",), "a client can only leave"
         assert self.exchange is not None, "a request comes first"
+        if command.arguments[0] == "sees":
+            assert command.arguments[1].encode() in self.host.body, f"line {command.line}: {self.host.body!r}"
+            return
         self.exchange.on_client_gone(self.clock.now)
         if not self.host.end:
             self.host.end = "left"
 
     def _do_show(self, command: Command) -> list[str]:
-        shows = {
+        shows: dict[str, Callable[[], list[str]]] = {
             "client": lambda: clientview.lines(self.host.status, self.host.response, self.host.body, self.host.end),
             "providers": self._providers,
-            "budget": self.budget,
+            "budget": self._budget,
             "transcript": self._transcript,
             "metrics": self._metrics,
             "breakers": lambda: [f"{b.pool} {b.model} {b.state}" for b in self._report().breakers],
@@ -245,17 +253,22 @@ class FakeBed:
         }
         return shows[command.arguments[0]]()
 
-    def _report(self):  # type: ignore[no-untyped-def]
+    def _report(self) -> Report:
         return self.engine.report(self.clock.now)
 
-    def _providers(self) -> list[str]:
-        return [provider_line(n, s.path, s.document, s.fate) for n, s in self.host.streams.items()]
+    def _arrived(self) -> list[int]:
+        """The streams of the request that reached a provider, in order: what `upstream N` counts."""
+        return [stream for stream, sent in self.host.streams.items() if not sent.refused]
 
-    def budget(self) -> list[str]:
-        accounts = self._report().epoch.accounts
-        return [
-            f"{a.account} spent {a.spent} held {a.held}" for a in sorted(accounts, key=lambda a: a.account) if a.window
-        ]
+    def _providers(self) -> list[str]:
+        sent = [self.host.streams[stream] for stream in self._arrived()]
+        return [provider_line(n, s.path, s.document, s.fate) for n, s in enumerate(sent, 1)]
+
+    def _budget(self) -> list[str]:
+        for line in self._report().epoch.accounts:
+            if line.window:
+                self._accounts[line.account] = (line.spent, line.held)
+        return [f"{name} spent {spent} held {held}" for name, (spent, held) in sorted(self._accounts.items())]
 
     def _transcript(self) -> list[str]:
         fresh = self.host.transcript[self._shown :]
@@ -270,9 +283,30 @@ class FakeBed:
     def _wake(self, exchange: Exchange) -> None:
         self._woken.append(exchange)
 
-    def _settle_wakes(self) -> None:
-        while self._woken:
-            self._woken.pop(0).on_alarm(self.clock.now)
+    def _settle(self) -> None:
+        """What follows by itself: woken requests try again, and connections to nobody are refused."""
+        while True:
+            if self._woken:
+                self._woken.pop(0).on_alarm(self.clock.now)
+            elif not self._refuse_one():
+                return
+
+    def _refuse_one(self) -> bool:
+        for host, exchange, heads in self._requests.values():
+            for stream, sent in host.streams.items():
+                if sent.fate == "open" and stream not in heads and sent.endpoint.cluster in self._gone:
+                    self.host, self.exchange, self._heads = host, exchange, heads
+                    sent.refused = True
+                    self._made_up(stream, "remote connection failure")
+                    return True
+        return False
+
+    def _do_provider(self, command: Command) -> None:
+        cluster = {"small": "openai-cluster", "claude": "claude-cluster", "local": "vllm-cluster"}[command.arguments[0]]
+        if command.arguments[1] == "gone":
+            self._gone.add(cluster)
+        else:
+            self._gone.discard(cluster)
 
 
 def provider_line(number: int, path: str, document: dict[str, object], fate: str) -> str:

@@ -30,8 +30,10 @@ class Sent:
     body: bytes
     fate: str = "open"
     """open | answered | reset | cancelled"""
-    said: bool = False
-    """the provider has nothing more to say"""
+    said: str = ""
+    """what the fate will be, once the provider has nothing more to say"""
+    refused: bool = False
+    """nobody listened"""
 
     @property
     def document(self) -> dict[str, object]:
@@ -74,7 +76,7 @@ class FakeHost:
     def cancel(self, stream: int) -> None:
         sent = self.streams[stream]
         assert sent.fate == "open", "only an open stream is cancelled"
-        sent.fate = "answered" if sent.said else "cancelled"
+        sent.fate = sent.said or "cancelled"
         self.transcript.append(f"cancel {stream}")
 
     def send_head(self, status: int, headers: Headers) -> None:

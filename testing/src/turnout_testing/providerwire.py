@@ -1,6 +1,7 @@
 """What providers put on the wire, for scenarios: each event of the script in the dialect of the attempt's provider."""
 
 import json
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -87,7 +88,7 @@ class _Anthropic:
 
     def role(self) -> bytes:
         usage = {"input_tokens": 9, "output_tokens": 1}
-        message = {"id": "m1", "type": "message", "role": "assistant", "model": self._model, "usage": usage}
+        message: dict[str, object] = {"id": "m1", "type": "message", "model": self._model, "usage": usage}
         start = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
         return self._event({"type": "message_start", "message": message}) + self._event(start)
 
@@ -134,7 +135,7 @@ class _Anthropic:
         words = "invalid x-api-key sk-secret-123"
         return json.dumps({"type": "error", "error": {"type": type_, "message": words}}).encode()
 
-    def _event(self, document: dict[str, object]) -> bytes:
+    def _event(self, document: Mapping[str, object]) -> bytes:
         return b"event: " + str(document["type"]).encode() + b"\ndata: " + json.dumps(document).encode() + b"\n\n"
 
 

@@ -23,8 +23,9 @@ what was printed into the file. Commands, by what they do:
     upstream N EVENT …            what provider does on the N-th attempt of the latest request:
         head [status=200] [type=T] [retry-after=V]      role | chunk TEXT | tool NAME ARGS | finish [REASON]
         usage IN OUT | done | answer TEXT [IN OUT] [model=M] | error TYPE | refusal TYPE | raw BYTES | end | reset
-        refuse                                          (nobody listens: the connection was refused)
+    provider CANDIDATE gone|back  nobody listens there any more, or somebody does again
     advance 300ms                 lets time pass
+    client sees TEXT              what was said so far has reached the client: real hosts may put reads together
     client leaves                 the client closes its side
     show client                   what the client has: status, headers of ours, body or events, how it ended
     show providers                what the providers got, attempt by attempt
@@ -38,6 +39,7 @@ scenario that also runs there asks for short deadlines and says the rest with `s
 
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,41 +136,57 @@ def _command(line: str, number: int) -> Command:
 _WORD = re.compile(r"""\s*(?:([A-Za-z][\w.-]*)=)?(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s"']\S*)|)(?=\s|$)\s*""")
 
 
-def run(path: Path, bed: Bed, *, real: bool = False) -> None:
-    """Runs the file; raises `AssertionError` with the block whose output differs. On a fake host it may rewrite the file."""
+def run(path: Path, bed: Bed, *, patience: float = 0) -> None:
+    """Runs the file; raises `AssertionError` with the block whose output differs. `patience`, in seconds, is for hosts where what
+    is shown becomes true by itself; without it `TURNOUT_GOLDEN=1` rewrites the file."""
     blocks = parse(path.read_text())
-    printed: list[tuple[str, ...] | None] = []
+    rewriting = not patience and os.environ.get("TURNOUT_GOLDEN") == "1"
+    printed: list[list[str]] = []
     try:
         for block in blocks:
-            shown: list[str] = []
-            comparable = True
-            for command in block.commands:
-                lines = bed.run(command)
-                comparable = comparable and lines is not None
-                shown += lines or ()
-            printed.append(tuple(shown))
-            if not rewriting(real=real) and comparable and block.expected is not None:
-                told = "\n".join(block.source)
-                assert list(block.expected) == shown, _difference(path, told, block.expected, shown)
+            wanted = None if rewriting or block.expected is None else block.expected
+            shown = _run_block(block, bed, wanted, patience)
+            printed.append(shown or [])
+            if wanted is not None and shown is not None:
+                assert list(wanted) == shown, _difference(path, block, shown)
     finally:
         bed.close()
-    if rewriting(real=real):
+    if rewriting:
         path.write_text("\n".join(_written(b, p) for b, p in zip(blocks, printed, strict=True)))
 
 
-def rewriting(*, real: bool) -> bool:
-    return os.environ.get("TURNOUT_GOLDEN") == "1" and not real
+def _run_block(block: Block, bed: Bed, wanted: Sequence[str] | None, patience: float) -> list[str] | None:
+    """What was printed; None where this host cannot show some of it. The shows at a block's end are asked for together."""
+    at = len(block.commands)
+    while at and block.commands[at - 1].name == "show":
+        at -= 1
+    before = _print(block.commands[:at], bed)
+    if before is None:
+        return None
+    shown = _print(block.commands[at:], bed)
+    deadline = time.monotonic() + patience
+    while patience and wanted is not None and shown is not None and [*before, *shown] != list(wanted):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.02)
+        shown = _print(block.commands[at:], bed)
+    return None if shown is None else [*before, *shown]
 
 
-def _written(block: Block, printed: tuple[str, ...] | None) -> str:
+def _print(commands: Sequence[Command], bed: Bed) -> list[str] | None:
+    printed = [bed.run(command) for command in commands]
+    return None if any(lines is None for lines in printed) else [line for lines in printed for line in lines or ()]
+
+
+def _written(block: Block, printed: Sequence[str]) -> str:
     lines = list(block.source)
     if printed or block.expected is not None:
-        lines += ["----", *(line or "." for line in printed or ())]
+        lines += ["----", *(line or "." for line in printed)]
     return "\n".join(lines) + "\n"
 
 
-def _difference(path: Path, told: str, expected: Sequence[str], shown: Sequence[str]) -> str:
-    wanted, found = "\n".join(expected), "\n".join(shown)
+def _difference(path: Path, block: Block, shown: Sequence[str]) -> str:
+    told, wanted, found = "\n".join(block.source), "\n".join(block.expected or ()), "\n".join(shown)
     return f"{path.name}\n{told}\n---- expected\n{wanted}\n---- shown\n{found}"
 
 
