@@ -20,11 +20,12 @@ _PATIENCE = 30
 
 
 class StandIn:
-    """One provider, named after the pool that leads to it. It outlives this process."""
+    """One provider, named after the pool that leads to it. `tied`: it dies with this process."""
 
-    def __init__(self, name: str, folder: Path, key: str) -> None:
+    def __init__(self, name: str, folder: Path, key: str, *, profile: Path | None = None, tied: bool = False) -> None:
         self.name = name
-        self.process = Daemon(name, folder, tied=False)
+        self.process = Daemon(name, folder, tied=tied)
+        self._profile = profile or PROFILES / f"{name}.yaml"
         self._key = key
         self._journal = folder / f"{name}.journal"
         self._admin = ""
@@ -34,7 +35,7 @@ class StandIn:
         """Afterwards it answers, and `port` is where."""
         keys = ["--key", self._key] if self._key else []
         serving = ["--listen", f"{LOOPBACK}:0", "--admin", f"{LOOPBACK}:0", "--journal", str(self._journal)]
-        profile = ["--profile", str(PROFILES / f"{self.name}.yaml")]
+        profile = ["--profile", str(self._profile)]
         self.process.start([sys.executable, "-m", "turnout_operator", "sim", *serving, *profile, *keys])
         started = waiting.until(self._started, what=f"provider {self.name}", within=_PATIENCE)
         self.port = int(started["listen"].rpartition(":")[2])
