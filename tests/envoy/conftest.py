@@ -128,6 +128,7 @@ class LeaseService(http.server.ThreadingHTTPServer):
         self.reports: list[Report] = []
         self.tokens: list[str] = []
         self.status = 200
+        self.closes = True  # final reports reach the ledger
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property
@@ -143,7 +144,8 @@ class _Reports(http.server.BaseHTTPRequestHandler):
         report = decode_report(self.rfile.read(int(self.headers["content-length"])))
         assert self.path == "/v1/report"
         self.server.tokens.append(self.headers.get("authorization", ""))
-        body = encode_answer(Answer(wire=WIRE, sequence=report.sequence))
+        ended = (report.epoch.epoch,) if report.epoch.final and self.server.closes else ()
+        body = encode_answer(Answer(wire=WIRE, sequence=report.sequence, closed_epochs=ended))
         self.send_response(self.server.status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

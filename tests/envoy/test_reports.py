@@ -49,6 +49,20 @@ def test_sigterm_ends_also_when_nobody_takes_the_final_report(envoys, leases, up
     assert len(list(record.iterdir())) == 1, "the record speaks for this life"
 
 
+def test_a_final_report_that_was_heard_and_not_written_leaves_the_record(
+    envoys, leases, upstream, tmp_path: Path
+) -> None:
+    record = tmp_path / "epochs"
+    record.mkdir()
+    settings = Settings(report_cluster="reports", epoch_dir=str(record), drain_ms=200)
+    leases.closes = False
+    with envoys(cluster("up", upstream.port), cluster("reports", leases.port), settings=settings) as envoy:
+        waiting.until(lambda: leases.reports, what="a first report", within=20)
+        assert envoy.stop(within=10) == 0
+    assert leases.reports[-1].epoch.final
+    assert len(list(record.iterdir())) == 1
+
+
 def test_sigterm_lets_a_running_request_finish(envoys, upstream) -> None:
     with envoys(cluster("up", upstream.port), settings=Settings(drain_ms=20_000)) as envoy:
         url = f"http://127.0.0.1:{envoy.port('in')}/"

@@ -122,7 +122,8 @@ class Control:
         if self._probes.called(call, status, head, body):
             return
         if call == self._last_call:
-            self._leave(acknowledged=status == 200)
+            answer = self._read(status, body)  # 200 alone says that somebody heard it, not that it is in the ledger
+            self._leave(acknowledged=answer is not None and self._epoch in answer.closed_epochs)
             return
         if call == self._call:
             self._call = None
