@@ -7,6 +7,7 @@ skips runs right after the gap, one that it has twice runs once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -74,7 +75,7 @@ def _why(facts: DrillFacts, tick: datetime) -> str:
 
 
 def _between(facts: DrillFacts, since: datetime, now: datetime) -> list[datetime]:
-    """Scheduled times in (since, now]: the first hundred, and all that may still be started."""
+    """Scheduled times in (since, now]. Where they are very many: the first of them, the last, and all that may still be started."""
     found: list[datetime] = []
     for tick in _ticks(facts, since):
         if tick > now:
@@ -83,19 +84,18 @@ def _between(facts: DrillFacts, since: datetime, now: datetime) -> list[datetime
         if len(found) >= MOST_COUNTED:
             break
     recent = now - timedelta(milliseconds=facts.starting_deadline) - _MINUTE
-    for tick in _ticks(facts, max(recent, found[-1]) if found else recent):
-        if tick > now:
-            break
-        found.append(tick)
-    return found
+    latest = next((t for t in _ticks(facts, now + _MINUTE, back=True) if t <= now), found[-1])
+    startable = itertools.takewhile(lambda t: t <= now, _ticks(facts, recent))
+    later = {latest, *itertools.islice(startable, MOST_COUNTED)}
+    return [*found, *sorted(t for t in later if t > found[-1])]
 
 
-def _ticks(facts: DrillFacts, after: datetime) -> Iterator[datetime]:
-    """Scheduled times after an instant, in UTC."""
+def _ticks(facts: DrillFacts, origin: datetime, *, back: bool = False) -> Iterator[datetime]:
+    """Scheduled times after an instant, or `back` from it, in UTC."""
     try:
-        for local in CronSim(facts.schedule, after.astimezone(ZoneInfo(facts.time_zone))):
+        for local in CronSim(facts.schedule, origin.astimezone(ZoneInfo(facts.time_zone)), reverse=back):
             tick = local.astimezone(UTC)
-            if tick > after:
+            if tick < origin if back else tick > origin:
                 yield tick
     except CronSimError as e:
         raise UnreadableSchedule(

@@ -62,7 +62,9 @@ class Scheduler:
         reached = agenda.due or (agenda.passed.latest if agenda.passed else None)
         if reached is not None:
             route = self._patch(route, {"lastScheduleTime": rfc3339(reached)})
-            self._scheduled[namespace, name] = last = reached
+            last = reached
+        if last is not None:
+            self._scheduled[namespace, name] = last
         waiting = last is not None and self._stamp(route, facts, last, now)
         self._tidy(namespace, name, facts, last)
         self._count(namespace, name)
