@@ -14,6 +14,7 @@ import typer
 
 from turnout_operator.render.envoy.listener import TRUSTED_CA
 from turnout_operator.serve import keys, news, serving
+from turnout_operator.serve.lines import Lines
 from turnout_operator.serve.program import ALL
 from turnout_operator.serve.state import StateRefused
 
@@ -79,9 +80,10 @@ def serve(
         log_level=log_level,
         ready_fd=ready_fd,
     )
-    tell = news.as_json() if output is Output.JSON else news.for_people()
+    lines = Lines(sys.stdout.buffer) if output is Output.JSON else None
+    tell = news.for_people() if lines is None else news.as_json(lines)
     try:
-        asyncio.run(serving.serve(settings, dict(os.environ), tell))
+        asyncio.run(serving.serve(settings, dict(os.environ), tell, lines))
     except (serving.ServeRefused, StateRefused) as refusal:
         typer.echo(f"turnout serve: {refusal}", err=True)
         raise typer.Exit(1) from None

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 
 from turnout_operator.render.envoy.listener import INGRESS
+from turnout_operator.serve.lines import Lines
 from turnout_sidecar.envoy import launcher
 from turnout_sidecar.envoy.bootstrap import Admin
 
@@ -52,8 +54,11 @@ class Envoy:
         died: Callable[[Death], None],
         environment: Mapping[str, str],
         log_level: str,
+        output: Lines | None = None,
     ) -> None:
-        """`environment` without provider keys: they reach Envoy by SDS, and a core file shows what stands there."""
+        """`environment` without provider keys: they reach Envoy by SDS, and a core file shows what stands there.
+        `output` gets its access log line by line; without it Envoy writes to our standard output itself."""
+        self._output = output
         self._environment = environment
         self._bootstrap = bootstrap
         self._admin = admin
@@ -77,7 +82,7 @@ class Envoy:
         deaths = 0
         while not self._stopping:
             began = monotonic()
-            self._process = start(command, environment)
+            self._process = start(command, environment, self._output)
             status = await _ended(self._process)
             self._process = None
             if self._stopping:
@@ -126,10 +131,20 @@ class Envoy:
             return response.json()
 
 
-def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(command: list[str], environment: Mapping[str, str], output: Lines | None = None) -> subprocess.Popen[bytes]:
     """A child in a session of its own (a terminal's Ctrl-C is the parent's to handle) that the kernel ends when its parent dies."""
     leash = [sys.executable, "-m", "turnout_operator.serve.leash", str(os.getpid())]
-    return subprocess.Popen([*leash, *command], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        [*leash, *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if output is not None else None,
+        start_new_session=True,
+    )
+    if output is not None:
+        assert process.stdout is not None
+        threading.Thread(target=output.forward, args=(process.stdout,), name="access-log", daemon=True).start()
+    return process
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from turnout_operator.api.fault import Fault
 from turnout_operator.ir import Compilation, CompiledRoute, Outcome, Service
+from turnout_operator.serve.lines import Lines
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", rename="camel"):
@@ -95,12 +96,11 @@ WIDTH = 160
 """Characters of a line where no terminal says how many there are."""
 
 
-def as_json(out: TextIO = sys.stdout) -> Tell:
+def as_json(out: Lines) -> Tell:
     """One line of JSON for each."""
 
     def tell(news: News) -> None:
-        out.write(msgspec.json.encode(news).decode() + "\n")
-        out.flush()
+        out.write(msgspec.json.encode(news) + b"\n")
 
     return tell
 

@@ -29,13 +29,18 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What was made of one reading. `stopped` says why nothing of it is taken over and the last reading stays; None: it is."""
+    """What was made of one reading."""
 
     compilation: Compilation
     faults: tuple[Fault, ...]
     keys: keys.Keys
     resources: Resources
     remembered: Remembered
+
+    def says_the_same(self, other: Program) -> bool:
+        """Nothing that anybody is told differs."""
+        same = (self.compilation, self.faults, self.keys, self.resources)
+        return same == (other.compilation, other.faults, other.keys, other.resources)
 
 
 class Unusable(Exception):  # noqa: N818 - said to a person

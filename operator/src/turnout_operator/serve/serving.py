@@ -24,6 +24,7 @@ from turnout_operator.render.envoy.listener import TRUSTED_CA
 from turnout_operator.serve import keys, news
 from turnout_operator.serve.child import Death, Envoy, EnvoyKeepsDying
 from turnout_operator.serve.control import Control
+from turnout_operator.serve.lines import Lines
 from turnout_operator.serve.program import ALL, Program, Remembered, Unusable, program
 from turnout_operator.serve.state import State
 from turnout_sidecar.envoy import bootstrap
@@ -71,8 +72,11 @@ def wall() -> int:
 class Serving:
     """One life. `tell` hears everything that happens."""
 
-    def __init__(self, settings: Settings, state: State, environment: Mapping[str, str], tell: news.Tell) -> None:
+    def __init__(
+        self, settings: Settings, state: State, environment: Mapping[str, str], tell: news.Tell, output: Lines | None
+    ) -> None:
         self._settings = settings
+        self._output = output
         self._state = state
         self._environment = environment
         self._tell = tell
@@ -122,12 +126,13 @@ class Serving:
 
     # the folder
 
-    async def _reload(self) -> None:
-        """Takes over what is good of the folder as it is now; what cannot be told leaves everything as it was."""
+    async def _reload(self, *, anew: bool = False) -> None:
+        """Takes over what is good of the folder as it is now; what cannot be told leaves everything as it was. `anew`: also when nothing
+        was edited, because exceptions end with time."""
         try:
             texts = await asyncio.to_thread(folder.texts, self._settings.folder)
             given = keys.read(self._settings.keys, self._environment)
-            if (texts, given) == self._read:
+            if (texts, given) == self._read and not anew:
                 return
             made = program(
                 texts, given, self._remembered, self._edge, datetime.now(UTC), namespace=self._settings.namespace
@@ -142,6 +147,8 @@ class Serving:
         await self._take(made)
 
     async def _take(self, made: Program) -> None:
+        if self._program is not None and made.says_the_same(self._program):
+            return
         self._program, self._remembered = made, made.remembered
         self._state.remember(made.remembered)
         self._control.publish(made, self._edge)
@@ -176,7 +183,7 @@ class Serving:
             epoch_dir=str(self._state.epochs.absolute()),
         )
         path = self._state.private("bootstrap.json", bootstrap.encode(document))
-        return Envoy(path.absolute(), admin, self._died, self._clean(), self._settings.log_level)
+        return Envoy(path.absolute(), admin, self._died, self._clean(), self._settings.log_level, self._output)
 
     def _clean(self) -> dict[str, str]:
         named = {option.place for option in self._settings.keys if not option.is_file}
@@ -220,6 +227,7 @@ class Serving:
             await asyncio.sleep(TIDY_SECONDS)
             with contextlib.suppress(StoreUnavailable):
                 await self._control.tidy()
+            await self._reload(anew=True)
 
 
 async def _address(envoy: Envoy) -> str:
@@ -253,11 +261,14 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def serve(settings: Settings, environment: Mapping[str, str], tell: news.Tell) -> None:
-    """Serves until SIGTERM. Raises `ServeRefused`, `state.StateRefused`."""
+async def serve(
+    settings: Settings, environment: Mapping[str, str], tell: news.Tell, output: Lines | None = None
+) -> None:
+    """Serves until SIGTERM. `output`: shared with the access log where both go to standard output. Raises `ServeRefused`,
+    `state.StateRefused`."""
     with State(settings.state) as state:
         try:
-            serving = Serving(settings, state, environment, tell)
+            serving = Serving(settings, state, environment, tell, output)
         except StoreUnavailable as error:
             raise ServeRefused(str(error)) from error
         await serving.run()
