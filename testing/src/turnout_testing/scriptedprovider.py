@@ -129,7 +129,7 @@ class ScriptedProvider:
                 self._watch(attempt)
                 if attempt.left or attempt.reset:
                     return
-        except OSError:
+        except (OSError, ValueError):  # closed under its reader
             return
         finally:
             connection.close()

@@ -47,6 +47,10 @@ class State(IntEnum):
     ENDED = 6
 
 
+_TRYING = State.TRYING  # looked up for every event of every stream
+_STREAMING = State.STREAMING
+
+
 class Exchange:
     __slots__ = (
         "_admitted",
@@ -135,7 +139,7 @@ class Exchange:
 
     def on_attempt_head(self, stream: int, head: Head, end: bool, now: Millis) -> None:
         attempt = self._attempt
-        if attempt is None or attempt.stream != stream or self.state != State.TRYING:
+        if attempt is None or attempt.stream != stream or self.state is not State.TRYING:
             return
         attempt.heard = now
         attempt.status = head.status
@@ -167,16 +171,18 @@ class Exchange:
         if relay is None:
             self._collect(attempt, data, end, now)
             return
-        if self.state == State.DRAINING:
-            if end:
-                self._finish_stream(b"", now)
-            return
-        out = relay.feed(data)
-        if self.state == State.STREAMING and relay.flowing and not end and relay.events <= attempt.most_events:
-            if out:
-                self.host.send_data(out, end=False)
-            return
-        self._relayed(attempt, relay, out, end, now)
+        state = self.state
+        if state is _STREAMING:
+            out = relay.feed(data)
+            if relay.flowing and not end and relay.events <= attempt.most_events:
+                if out:
+                    self.host.send_data(out, end=False)
+                return
+            self._relayed(attempt, relay, out, end, now)
+        elif state is _TRYING:
+            self._relayed(attempt, relay, relay.feed(data), end, now)
+        elif end:
+            self._finish_stream(b"", now)
 
     def on_attempt_end(self, stream: int, now: Millis) -> None:
         attempt = self._attempt
@@ -187,9 +193,9 @@ class Exchange:
         attempt = self._attempt
         if attempt is None or attempt.stream != stream:
             return
-        if self.state == State.DRAINING:
+        if self.state is State.DRAINING:
             self._finish_stream(b"", now)
-        elif self.state == State.STREAMING:
+        elif self.state is State.STREAMING:
             self._break(Failure.RESET, b"", now, ended=True)
         else:
             self._failed(Failure.RESET, now, ended=True)
@@ -218,7 +224,7 @@ class Exchange:
                 pass
 
     def on_client_gone(self, now: Millis) -> None:
-        if self.state == State.ENDED:
+        if self.state is State.ENDED:
             return
         attempt = self._attempt
         if attempt is not None and not attempt.settled:
@@ -231,7 +237,7 @@ class Exchange:
     def on_bug(self, error: BaseException, now: Millis) -> None:
         """An exception came out of an entry: the client hears of it, and money that may be owed is charged."""
         del error  # the shell logs it; its words may quote a prompt
-        if self.state == State.ENDED:
+        if self.state is State.ENDED:
             return
         self._services.metrics.count(metrics.BUGS, (self.state.name.lower(),))
         attempt = self._attempt
@@ -242,7 +248,7 @@ class Exchange:
             self._count(attempt, "bug")
         refusal = refusals.internal(self.state.name.lower())
         if self.state in (State.STREAMING, State.DRAINING):
-            if attempt is not None and attempt.relay is not None and self.state == State.STREAMING:
+            if attempt is not None and attempt.relay is not None and self.state is State.STREAMING:
                 self.host.send_data(attempt.relay.error_event(refusal, b""), end=False)
             self._end(refusal.code, now)
             self.host.reset_soon()
@@ -617,7 +623,7 @@ class Exchange:
 
     def _collect(self, attempt: Attempt, data: bytes, end: bool, now: Millis) -> None:
         """A body that is looked at as a whole."""
-        if self.state != State.TRYING:
+        if self.state is not State.TRYING:
             return
         attempt.size += len(data)
         if attempt.words:
@@ -632,11 +638,11 @@ class Exchange:
     def _upstream_ended(self, attempt: Attempt, now: Millis) -> None:
         """A clean end of the upstream; whether the answer is whole is another question."""
         relay = attempt.relay
-        if self.state == State.DRAINING:
+        if self.state is State.DRAINING:
             self._finish_stream(b"", now)
         elif relay is not None:
             self._stream_ended(attempt, relay, now)
-        elif self.state != State.TRYING:
+        elif self.state is not State.TRYING:
             return
         elif attempt.words:
             self._failed(failures.of_synthetic(attempt.words), now, ended=True)
@@ -720,17 +726,15 @@ class Exchange:
 
     def _relayed(self, attempt: Attempt, relay: Relay, out: bytes, end: bool, now: Millis) -> None:
         """Everything but the plain middle of a stream."""
-        if self.state not in (State.TRYING, State.STREAMING):
-            return
         failure = _fault_of(attempt, relay)
         if failure is not None:
             sound = b"" if failure is Failure.OVER_CAP else out
-            if self.state == State.STREAMING:
+            if self.state is State.STREAMING:
                 self._break(failure, sound, now, ended=end)
             else:
                 self._failed(failure, now, ended=end)
             return
-        if self.state == State.TRYING:
+        if self.state is State.TRYING:
             self._pending += out
             if not (relay.content or relay.finished or relay.done or len(self._pending) > HEAD_HELD):
                 if end:
@@ -765,12 +769,12 @@ class Exchange:
 
     def _stream_ended(self, attempt: Attempt, relay: Relay, now: Millis, out: bytes = b"") -> None:
         if not (relay.done or relay.finished):
-            if self.state == State.STREAMING:
+            if self.state is State.STREAMING:
                 self._break(Failure.RESET, out, now, ended=True)
             else:
                 self._failed(Failure.RESET, now, ended=True)
             return
-        if self.state == State.TRYING:
+        if self.state is State.TRYING:
             self._commit(attempt, now)
         if not attempt.settled:
             self._succeeded(attempt, relay.usage, relay.model)
