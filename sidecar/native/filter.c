@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define LARGEST_REQUEST (1 << 20)
 #define IS(h, name) ((h).key_size == sizeof(name) - 1 && !memcmp((h).key, name, sizeof(name) - 1))
 
 /* ---- configuration: a token that Python knows the policy by ---- */
@@ -60,7 +61,8 @@ static void ask(turnout_filter *f, bytes body) {
 }
 
 HOOK(int, http_filter_request_headers)(void *envoy, const void *filter, bool end) {
-  (void)envoy;
+  /* Else HTTP/2 would be bounded by its stream window. What is larger is Envoy's own 413. */
+  if (!end) ENVOY(http_set_buffer_limit)(envoy, LARGEST_REQUEST);
   if (end) ask((turnout_filter *)filter, (bytes){"", 0});
   return HEADERS_STOP;
 }

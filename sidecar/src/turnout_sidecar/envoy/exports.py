@@ -174,7 +174,9 @@ def turnout_up_request(
     except BaseException as error:  # noqa: BLE001
         host.bug("open", error)
         return
-    host.up("on_request", -1, _text(method, method_size), _text(path, path_size), _bytes(body, body_size), now())
+    host.up(
+        host.exchange.on_request, -1, _text(method, method_size), _text(path, path_size), _bytes(body, body_size), now()
+    )
 
 
 @upcall
@@ -183,41 +185,41 @@ def turnout_up_answer(key: int, stream: int, head: Any, body: Any, size: int) ->
     host = _requests.get(key)
     if host is None:
         return
+    exchange = host.exchange
     whole = _bytes(body, size)
     at = now()
-    host.up(
-        "on_attempt_head", stream, _head(head, "" if head.genuine else whole[:256].decode("latin-1")), not whole, at
-    )
+    told = _head(head, "" if head.genuine else whole[:256].decode("latin-1"))
+    host.up(exchange.on_attempt_head, stream, stream, told, not whole, at)
     if whole:
-        host.up("on_attempt_data", stream, whole, True, at)
+        host.up(exchange.on_attempt_data, stream, stream, whole, True, at)
 
 
 @upcall
 def turnout_up_head(key: int, stream: int, head: Any, end: int) -> None:
     host = _requests.get(key)
     if host is not None:
-        host.up("on_attempt_head", stream, _head(head), bool(end), now())
+        host.up(host.exchange.on_attempt_head, stream, stream, _head(head), bool(end), now())
 
 
 @upcall
 def turnout_up_data(key: int, stream: int, data: Any, size: int, end: int) -> None:
     host = _requests.get(key)
     if host is not None:
-        host.up("on_attempt_data", stream, _unpack(data, size) if size else b"", bool(end), now())
+        host.up(host.exchange.on_attempt_data, stream, stream, _unpack(data, size) if size else b"", bool(end), now())
 
 
 @upcall
 def turnout_up_end(key: int, stream: int) -> None:
     host = _requests.get(key)
     if host is not None:
-        host.up("on_attempt_end", stream, now())
+        host.up(host.exchange.on_attempt_end, stream, stream, now())
 
 
 @upcall
 def turnout_up_reset(key: int, stream: int) -> None:
     host = _requests.get(key)
     if host is not None:
-        host.up("on_attempt_reset", stream, now())
+        host.up(host.exchange.on_attempt_reset, stream, stream, now())
 
 
 @upcall

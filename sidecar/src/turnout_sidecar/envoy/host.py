@@ -30,6 +30,9 @@ RESET_AFTER_RELIEF = 500
 """And so much when Envoy holds half of that: nothing tells when the rest is gone."""
 
 NO_CLUSTER = 2
+unpack = ffi.unpack
+_OUT = ffi.new("turnout_bytes *")
+"""Only the worker reads headers, one request at a time."""
 LAST_RESORT = b'{"error":{"message":"Turnout failed inside; the request was not answered.","type":"server_error","param":null,"code":"internal_error"}}'
 
 
@@ -50,6 +53,7 @@ class EnvoyHost:
         "_busy",
         "_cut_by",
         "_dead",
+        "_deaf",
         "_facts",
         "_faults",
         "_filter",
@@ -87,26 +91,29 @@ class EnvoyHost:
         self.slot: int | None = None
         self.roused = False
         self._busy = False
-        self._over = False
+        self._over = False  # Envoy takes nothing more for this request
+        self._deaf = False  # the exchange is told nothing more
         self._above = False
         self._cut_by: Millis | None = None
         self._dead: set[int] | None = None
-        self._facts: list[tuple[bytes, bytes]] = []
-        self._later: list[tuple[str, int, tuple[Any, ...]]] = []
+        self._facts: list[str] = []
+        self._later: list[tuple[Callable[..., None], int, tuple[Any, ...]]] = []
 
     # -- Host ---------------------------------------------------------------------------------------------------------
 
     def header(self, name: str) -> str:
         """All values of a repeated header joined as HTTP says, so that a second one cannot hide."""
         key = name.encode()
-        out = ffi.new("turnout_bytes *")
-        count = lib.turnout_header(self._filter, key, len(key), 0, out)
+        count = lib.turnout_header(self._filter, key, len(key), 0, _OUT)
         if not count:
             return ""
-        values = [ffi.unpack(out.at, out.size) if out.size else b""]
+        first = unpack(_OUT.at, _OUT.size) if _OUT.size else b""
+        if count == 1:
+            return str(first.decode("latin-1"))
+        values = [first]
         for index in range(1, count):
-            lib.turnout_header(self._filter, key, len(key), index, out)
-            values.append(ffi.unpack(out.at, out.size) if out.size else b"")
+            lib.turnout_header(self._filter, key, len(key), index, _OUT)
+            values.append(unpack(_OUT.at, _OUT.size) if _OUT.size else b"")
         return b", ".join(values).decode("latin-1")
 
     def start(self, endpoint: Endpoint, path: str, headers: Headers, body: bytes) -> int | StartFailure:
@@ -164,6 +171,7 @@ class EnvoyHost:
         if self._over or self._cut_by is not None:
             return
         at = now()
+        self._deaf = True
         self._cut_by = Millis(at + RESET_WHILE_SLOW)
         self._arm(Millis(at + RESET_AFTER))
 
@@ -177,22 +185,32 @@ class EnvoyHost:
 
     def record(self, name: str, value: str | int) -> None:
         if isinstance(value, int):
-            self._facts.append((b"#" + name.encode(), b"%d" % value))
+            self._facts += ("#" + name, str(value))
         else:
-            self._facts.append((name.encode(), value.encode(errors="replace")))
+            self._facts += (name, value)
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def up(self, entry: str, stream: int, *arguments: Any) -> None:
-        """Gives an event to the exchange's method `entry`, now or, when the exchange is at work, right after. `stream`: -1 for none."""
+    def up(self, call: Callable[..., None], stream: int, *arguments: Any) -> None:
+        """Gives an event to the exchange, now or, when the exchange is at work, right after. `stream`: -1 where it is of none."""
         if self._busy:
-            self._later.append((entry, stream, arguments))
+            self._later.append((call, stream, arguments))
             return
         self._busy = True
-        self._one(entry, stream, arguments)
-        while self._later:
-            self._one(*self._later.pop(0))
+        try:
+            if not self._deaf and (self._dead is None or stream not in self._dead):
+                call(*arguments)
+        except BaseException as error:  # noqa: BLE001 - an exception that reached Envoy would hang the client
+            self.bug(call.__name__, error)
         self._busy = False
+        if self._later:
+            self.up(*self._unpacked())
+        elif self._over:
+            self.exchange = None  # it points back here: the garbage collector is spared a cycle a request
+
+    def _unpacked(self) -> tuple[Any, ...]:
+        call, stream, arguments = self._later.pop(0)
+        return call, stream, *arguments
 
     def woken(self) -> None:
         at = now()
@@ -209,7 +227,7 @@ class EnvoyHost:
             self._arm(due)
             return
         self.due = None
-        self.up("on_alarm", -1, at)
+        self.up(self.exchange.on_alarm, -1, at)
 
     def pressure(self, above: bool) -> None:
         self._above = above
@@ -218,11 +236,12 @@ class EnvoyHost:
 
     def gone(self) -> None:
         """The client left, or Envoy ended the request by itself."""
-        cut = self._cut_by is not None
         self._over = True
         self._requests.pop(self.key, None)
-        if not cut:
-            self.up("on_client_gone", -1, now())
+        self._wheel.disarm(self)
+        if self.exchange is not None:
+            self.up(self.exchange.on_client_gone, -1, now())
+        self._deaf = not self._busy
         self._tell()
 
     def ring(self) -> None:
@@ -230,19 +249,6 @@ class EnvoyHost:
         lib.turnout_wake(self._filter, self.key)
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _one(self, entry: str, stream: int, arguments: tuple[Any, ...]) -> None:
-        if stream >= 0 and self._dead is not None and stream in self._dead:
-            return
-        if self._cut_by is not None or (self._over and entry != "on_client_gone"):
-            return
-        try:
-            if stream >= 0:
-                getattr(self.exchange, entry)(stream, *arguments)
-            else:
-                getattr(self.exchange, entry)(*arguments)
-        except BaseException as error:  # noqa: BLE001 - an exception that reached Envoy would hang the client
-            self.bug(entry, error)
 
     def bug(self, entry: str, error: BaseException) -> None:
         if self.exchange is None:
@@ -283,17 +289,18 @@ class EnvoyHost:
     def _finish(self) -> None:
         """Before the last byte: the access log is written inside the call that sends it."""
         self._tell()
-        self._over = True
-        self.due = None
+        self._over = self._deaf = True
+        self._wheel.disarm(self)
         self._requests.pop(self.key, None)
 
     def _tell(self) -> None:
-        facts, self._facts = self._facts, []
+        facts = self._facts
         if not facts:
             return
-        blob = packed(facts)
-        if lib.turnout_facts(self._filter, blob, len(blob), len(facts)):
-            names = b", ".join(name for name, _ in facts).decode()
+        self._facts = []
+        blob = "\0".join(facts).encode(errors="replace") + b"\0"
+        if lib.turnout_facts(self._filter, blob, len(blob), len(facts) // 2):
+            names = ", ".join(facts[::2])
             self._faults.count(
                 "record", ValueError(f"one of these facts for the access log holds a control byte: {names}")
             )
