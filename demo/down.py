@@ -9,8 +9,8 @@ from pathlib import Path
 from turnout_testing.controlplane.daemons import Daemon
 
 FOLDER = Path(__file__).resolve().parents[1] / ".turnout" / "demo"
-_ORDER = ("sidecars", "installation", "providers", "plane")
-_SECONDS = 10
+_ORDER = ("sidecars", "installation", "providers", "kube-controller-manager", "kube-apiserver", "etcd")
+_SECONDS = 5
 
 
 def down(folder: Path) -> tuple[str, ...]:
@@ -25,10 +25,9 @@ def down(folder: Path) -> tuple[str, ...]:
     return tuple(daemon.name for daemon in running)
 
 
-def _rank(path: Path) -> tuple[int, bool, str]:
-    parts = path.parts
-    place = next((index for index, name in enumerate(_ORDER) if name in parts), len(_ORDER))
-    return place, path.stem == "etcd", str(path)
+def _rank(path: Path) -> tuple[int, str]:
+    names = (*path.parts, path.stem)
+    return next((rank for rank, name in enumerate(_ORDER) if name in names), len(_ORDER)), str(path)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from demo.result import Outcome, Result
 from demo.trace import BYTES_PER_TOKEN
 from demo.workload import MAX_TOKENS, Ask
 
-_PATIENCE = 90.0
+_PATIENCE = 40.0
 
 
 def client(base_url: str) -> AsyncOpenAI:

@@ -20,11 +20,12 @@ def _daemon(folder: Path, name: str) -> Daemon:
 def test_clients_end_before_the_servers_they_talk_to(tmp_path: Path) -> None:
     etcd = _daemon(tmp_path / "plane" / "run", "etcd")
     apiserver = _daemon(tmp_path / "plane" / "run", "kube-apiserver")
+    controllers = _daemon(tmp_path / "plane" / "run", "kube-controller-manager")
     operator = _daemon(tmp_path / "installation", "operator-0")
     envoy = _daemon(tmp_path / "installation" / "sidecars" / "support.application-0", "envoy")
     provider = _daemon(tmp_path / "providers", "openai")
-    assert down.down(tmp_path) == ("envoy", "operator-0", "openai", "kube-apiserver", "etcd")
-    assert [d.pid for d in (etcd, apiserver, operator, envoy, provider)] == [None] * 5
+    assert down.down(tmp_path) == ("envoy", "operator-0", "openai", "kube-controller-manager", "kube-apiserver", "etcd")
+    assert [d.pid for d in (etcd, apiserver, controllers, operator, envoy, provider)] == [None] * 6
 
 
 def test_ending_twice_is_ending_once(tmp_path: Path) -> None:
