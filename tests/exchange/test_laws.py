@@ -203,8 +203,9 @@ class Exchanges(RuleBasedStateMachine):
             assert not self.engine._services.open
             assert not self.engine._services.parking
             assert all(load.in_flight == 0 for load in self.engine._loads.values())
+            assert all(breaker._probing == 0 for breaker in self.engine._breakers.values() if breaker.half_open)
             for route in self.runtime.routes.values():
-                assert (route.permits.active, route.permits.retrying) == (0, 0) or not self.requests
+                assert (route.permits.active, route.permits.retrying) == (0, 0)
 
     @invariant()
     def an_ended_request_left_no_upstream_open(self) -> None:

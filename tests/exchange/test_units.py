@@ -128,7 +128,7 @@ def test_all_probes_must_pass() -> None:
     breaker = an_open_breaker()
     assert breaker.admit(Millis(100))
     breaker.succeeded(probe=True)
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.half_open
     assert breaker.admit(Millis(100))
     breaker.succeeded(probe=True)
     assert breaker.state is State.CLOSED
