@@ -310,3 +310,18 @@ def test_people_get_words_on_standard_error_and_the_access_log_alone_on_standard
         assert served.stop() == 0
     assert "support/case-draft" in served.errors()
     assert {event["event"] for event in served.events} == {"request"}
+
+
+def test_scripts_get_the_address_by_descriptor_and_the_access_log_in_a_file(sim: Sim, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    log = tmp_path / "access.log"
+    arguments = ["--ready-fd", str(write), "--access-log", str(log), "--namespace", "support"]
+    with Served(local_folder(tmp_path / "m", sim.url), tmp_path / "s", *arguments, inherit=(write,)) as served:
+        os.close(write)
+        with os.fdopen(read) as ready:
+            assert ready.read() == "{}:{}\n".format(*served.address)
+        assert served.post(ASK).status_code == 200
+        waiting.until(
+            lambda: log.exists() and "support/support-answer" in log.read_text(), what="its line", within=PATIENCE
+        )
+        assert served.requests() == []

@@ -51,12 +51,14 @@ class Served:
         *arguments: str,
         listen: str = "127.0.0.1:0",
         environment: Mapping[str, str] | None = None,
+        inherit: tuple[int, ...] = (),
     ) -> None:
         self._command = [
             sys.executable, "-m", "turnout_operator", "serve", str(folder), "--state", str(state),
             "--listen", listen, "-o", "json", *arguments,
         ]  # fmt: skip
         self._environment = {**os.environ, **(environment or {})}
+        self._inherit = inherit
         self._errors = state.with_name(f"{state.name}.stderr")
         self.state = state
         self.events: list[Event] = []
@@ -68,7 +70,12 @@ class Served:
         """Starts without waiting."""
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                self._command, env=self._environment, stdout=subprocess.PIPE, stderr=errors, text=True
+                self._command,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                pass_fds=self._inherit,
             )
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
