@@ -6,6 +6,8 @@ The broken sidecars are mutants: a folder on the test's path replaces one functi
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
@@ -276,6 +278,66 @@ def faulted_probes(sidecar: Sidecar) -> int:
         for line in sidecar.admin("/stats/prometheus?filter=turnout").splitlines()
         if line.startswith("turnout_degraded_total") and 'reason="Unavailable"' in line
     )
+
+
+def turnout(installed: Installation, *words: str) -> subprocess.CompletedProcess[str]:
+    """`turnout drill …` as a person with kubectl's rights runs it."""
+    kubeconfig = f"--kubeconfig={installed.plane.admin_kubeconfig}"
+    command = [sys.executable, "-m", "turnout_operator", "drill", *words, kubeconfig]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_line_runs_shows_and_lists_drills_with_exit_codes_for_ci(
+    world: World, honest: tuple[Sidecar, ...]
+) -> None:
+    installed = world.installed
+    started = turnout(
+        installed, "run", "answer", "-n", "rehearse", "--probes=4", "--interval=100ms", "--wait", "-o", "json"
+    )
+    assert started.returncode == 0, started.stderr
+    assert "Observing" in started.stderr or "Reverting" in started.stderr
+    done = json.loads(started.stdout)
+    assert done["status"]["verdict"] == "Passed"
+    name = done["metadata"]["name"]
+    shown = turnout(installed, "show", name, "-n", "rehearse")
+    assert shown.returncode == 0
+    assert "first:Unavailable -> second:ok" in shown.stdout
+    listed = turnout(installed, "list", "-n", "rehearse", "--route=answer")
+    assert any(name in line and "Passed" in line for line in listed.stdout.splitlines())
+    skipped = turnout(installed, "run", "answer", "-n", "rehearse", "--fault=StreamCut", "--wait")
+    assert skipped.returncode == 2
+    assert "comes with" in skipped.stdout
+    missing = turnout(installed, "show", "nothing", "-n", "rehearse")
+    assert missing.returncode == 2
+    assert "not found" in missing.stderr
+
+
+def test_a_schedule_stamps_a_drill_and_the_route_is_rehearsed(world: World) -> None:
+    installed = world.installed
+    (sidecar,) = settle(world, "weekly", "app")
+    try:
+        drills = {"schedule": "* * * * *", "suspend": False, "faults": ["Unavailable"], "faultDuration": "10s"}
+        installed.apply(quick("answer", "weekly", **drills))
+        rehearsed = waiting.until(
+            lambda: (
+                found
+                if (found := installed.condition("llmroute", "weekly", "answer", "Rehearsed")).get("status") == "True"
+                else None
+            ),
+            what="the route to be rehearsed",
+            within=180,
+            every=0.5,
+        )
+        assert rehearsed["reason"] == "Rehearsed"
+        listed = json.loads(installed.plane.kubectl("get", "fallbackdrills", "-n", "weekly", "-o", "json").stdout)
+        passed = [d for d in listed["items"] if d["status"].get("verdict") == "Passed"]
+        assert passed
+        assert passed[0]["metadata"]["name"].startswith("answer-unavailable-")
+        assert passed[0]["metadata"]["ownerReferences"][0]["kind"] == "LLMRoute"
+        assert installed.get("llmroute", "weekly", "answer")["status"]["drills"]["lastScheduleTime"]
+    finally:
+        sidecar.process.terminate(10)
+        installed.plane.kubectl("delete", "llmroute", "answer", "-n", "weekly")
 
 
 def test_without_sidecars_a_drill_is_skipped_in_words(world: World) -> None:
