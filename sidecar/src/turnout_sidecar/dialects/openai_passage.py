@@ -6,6 +6,7 @@ the first such event on, goes to the slow one, which knows everything. On the ro
 event the loop over the decoded chunks had to go; that is why the fast type is so narrow.
 """
 
+from operator import length_hint
 from typing import Annotated
 
 import msgspec
@@ -135,7 +136,7 @@ class ChunkRelay:
     def feed(self, data: bytes) -> bytes:
         """See `Relay.feed`."""
         if not self._plain:
-            return self._feed_any(data)
+            return self._feed_first(data)
         if not self._rest and data.count(b"\n") == 2 and data[:6] == b"data: " and data[-2:] == b"\n\n":
             return self._feed_one(data)
         if self._rest:
@@ -178,26 +179,29 @@ class ChunkRelay:
         self.content = True
         return data
 
+    def _feed_first(self, data: bytes) -> bytes:
+        """Only the first event is the slow reader's by right: a first read may hold half the answer."""
+        end = data.find(b"\n\n") + 2
+        if self.begun or end < 2 or end == len(data):
+            return self._feed_any(data)
+        front = self._feed_any(data[:end])
+        return front + (self.feed(data[end:]) if self._plain else self._feed_any(data[end:]))
+
     def _feed_plain(self, data: bytes, events: list[bytes]) -> bytes:
+        unread = iter(events)
         try:
-            for payload in events:
+            for payload in unread:
                 _decode_plain(payload)
         except _UNREADABLE:
-            return self._feed_mixed(events)
+            return self._feed_mixed(events, len(events) - length_hint(unread) - 1)
         self.content = True
         self.events += len(events)
         self.text_bytes += len(data)
         return data
 
-    def _feed_mixed(self, events: list[bytes]) -> bytes:
-        """The plain ones in front as they are, the rest by the slow reader."""
-        plain = 0
-        try:
-            for payload in events:
-                _decode_plain(payload)
-                plain += 1
-        except _UNREADABLE:
-            rest = b"data: " + b"\n\ndata: ".join(events[plain:]) + b"\n\n"
+    def _feed_mixed(self, events: list[bytes], plain: int) -> bytes:
+        """So many plain ones in front as they are, the rest by the slow reader."""
+        rest = b"data: " + b"\n\ndata: ".join(events[plain:]) + b"\n\n"
         if not plain:
             return self._feed_any(rest)
         front = b"data: " + b"\n\ndata: ".join(events[:plain]) + b"\n\n"
