@@ -51,7 +51,9 @@ class Sightings:
 
     def breakers(self, pool: str) -> tuple[tuple[str, BreakerState], ...]:
         """(model, state) of that pool as each sidecar said."""
-        return tuple((b.model, BreakerState(b.state)) for said in self._fresh() for b in said.breakers if b.pool == pool)
+        return tuple(
+            (b.model, BreakerState(b.state)) for said in self._fresh() for b in said.breakers if b.pool == pool
+        )
 
     def open_in(self, namespace: str) -> frozenset[tuple[str, str]]:
         """(pool, model) whose breaker any sidecar of that namespace holds open."""
