@@ -199,7 +199,7 @@ class _Work:
             account = self.accounts[name]
             if accounts.is_closed(account, ask.epoch):
                 continue
-            amount = sizing.grant(account, ask.epoch, ask.line, len(holders))
+            amount = sizing.grant(account, ask.epoch, ask.line, len(holders), now)
             if amount:
                 self.accounts[name] = accounts.grant(account, ask.epoch, ask.owner, amount, now)
                 self.hard = True

@@ -27,6 +27,8 @@ _AGAIN = 10
 _KEEP_AFTER_END = Millis(120_000)
 _IDLE = Millis(300_000)
 """An account that nobody used for so long gives its free money back unasked."""
+_FADING = 16
+"""The dearest attempt seen is forgotten by this part with each report of its lease."""
 _PATIENCE = Millis(1_000)
 _SMOOTHING = 5_000.0
 """Milliseconds over which the burn is smoothed."""
@@ -131,9 +133,9 @@ class _Lease:
 
 
 class _Demand:
-    """What an account lacked since the last report, and the dearest attempt seen."""
+    """What an account lacks, and the dearest and the cheapest attempt that wait for it."""
 
-    __slots__ = ("at", "lacking", "need", "told")
+    __slots__ = ("at", "lacking", "least", "need", "told")
 
     def __init__(self) -> None:
         self.lacking = 0
@@ -141,6 +143,7 @@ class _Demand:
             0  # what the last report said, until it is met or a second old: whoever waits asks only now and then
         )
         self.need = 0
+        self.least = 0
         self.at = 0
 
 
@@ -323,6 +326,7 @@ class Book:
             demand = self._demand[account] = _Demand()
         demand.lacking += amount
         demand.need = max(demand.need, amount)
+        demand.least = min(demand.least or amount, amount)
         demand.at = now
         self._urgent |= urgent
 
@@ -391,13 +395,15 @@ class Book:
     def _line(self, lease: _Lease, now: int) -> AccountReport:
         demand = self._demand.get(lease.account)
         lacking = max(demand.lacking, demand.told) if demand is not None else 0
-        need = max(lease.need, demand.need if demand is not None else 0)
+        need = demand.need if demand is not None and lacking else lease.need
+        least = demand.least if demand is not None and lacking else 0
         elapsed = max(1, now - lease.told_at)
         weight = 1 - math.exp(-elapsed / _SMOOTHING)
         lease.burn += weight * ((lease.spent - lease.told_spent) / elapsed - lease.burn)
         lease.told_spent, lease.told_at = lease.spent, now
+        lease.need -= lease.need // _FADING
         if now >= lease.ends or self._current.get(lease.account) is not lease or self.closed:
-            lacking = wants = need = 0
+            lacking = wants = need = least = 0
         else:
             wants = max(lacking, self._foresight(lease, need))
         return AccountReport(
@@ -409,6 +415,7 @@ class Book:
             returned=NanoUSD(lease.returned),
             wants=NanoUSD(wants),
             need=NanoUSD(need),
+            least=NanoUSD(least),
             urgent=lacking > 0,
         )
 
@@ -436,18 +443,19 @@ class Book:
                         returned=_NONE,
                         wants=NanoUSD(wants),
                         need=NanoUSD(demand.need),
+                        least=NanoUSD(demand.least),
                         urgent=True,
                     )
                 )
         return lines
 
     def _forget_demand(self, now: int) -> None:
-        """What was lacking is told until it is met or a second old; the dearest attempt is remembered while the account is in use."""
-        for account in [a for a, d in self._demand.items() if now - d.at > FORESIGHT]:
-            del self._demand[account]
-        for demand in self._demand.values():
+        """What was lacking is told until it is met or a second old: whoever still waits has asked again by then."""
+        for account, demand in list(self._demand.items()):
             demand.told = max(demand.lacking, demand.told) if now - demand.at <= _PATIENCE else 0
             demand.lacking = 0
+            if not demand.told:
+                del self._demand[account]
 
     def _forget_ended(self, now: int) -> None:
         """Leases of windows that are over, settled and told: nobody needs their money any more.

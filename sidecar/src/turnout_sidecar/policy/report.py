@@ -32,7 +32,9 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     wants: NanoUSD
     """How much more it could use now; not cumulative, 0 for none."""
     need: NanoUSD = NanoUSD(0)
-    """The dearest single attempt it saw lately: a grant below this serves nobody."""
+    """The dearest single attempt that is waiting, or was seen lately where none is: a grant below it is only half a help."""
+    least: NanoUSD = NanoUSD(0)
+    """The cheapest attempt that is waiting; 0 where none is."""
     urgent: bool = False
     """An attempt was refused for lack of it since the last report; otherwise `wants` is foresight."""
 
