@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from turnout_sidecar.core import wal
 from turnout_sidecar.core.budget import Book, Hold
-from turnout_sidecar.policy.report import AccountReport, Grant
+from turnout_sidecar.policy.report import EPOCH_MAX, AccountReport, Grant
 from turnout_sidecar.policy.units import Millis, NanoUSD
 
 ACCOUNT = "shop/route:chat/day/-"
@@ -84,6 +85,16 @@ book.settle(book.hold((("a/-", 400),), 1), 150)
 book.hold((("a/-", 250),), 1)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@pytest.mark.parametrize("host", ["vm", "support-answer-7d4b9c6f5d-x2x9z.support.svc", "x" * 253, "höst_1"])
+def test_a_life_has_a_name_that_fits_whatever_its_host_is_called(tmp_path: Path, host: str) -> None:
+    life = "0" * 32
+    epoch = wal.epoch_of(host, life)
+    assert len(epoch) <= EPOCH_MAX
+    assert epoch.endswith(life)
+    assert re.fullmatch(r"[A-Za-z0-9-]+", epoch)
+    wal.WriteAheadRecord.open(tmp_path, epoch).close()
 
 
 def test_a_record_survives_sigkill(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ A slot: granted, spent, held, returned, check; then the key's length and CRC, th
 import fcntl
 import mmap
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable
@@ -37,6 +38,14 @@ _KEY_AT = _COUNTERS.size
 _NAME_AT = _KEY_AT + _KEY.size
 _NAME_MAX = _SLOT - _NAME_AT
 _MASK = 2**64 - 1
+_NOT_IN_EPOCHS = re.compile(r"[^A-Za-z0-9-]")
+
+
+def epoch_of(host: str, life: str) -> str:
+    """The name of one process life, of [A-Za-z0-9-]. `life` is unique and kept whole; a pod's name may be far longer than there is room."""
+    room = EPOCH_MAX - len(life) - 1
+    assert room > 0, "a life leaves room for its host"
+    return f"{_NOT_IN_EPOCHS.sub('-', host)[:room]}-{life}"
 
 
 class RecordUnavailable(Exception):  # noqa: N818 - a state of the volume

@@ -52,7 +52,7 @@ class Control:
         self.requests: dict[int, EnvoyHost] = {}
         self.sink = EnvoySink(config)
         self.faults = Faults(self.sink)
-        self._epoch = f"{socket.gethostname()[:40]}-{uuid.uuid4().hex}"
+        self._epoch = wal.epoch_of(socket.gethostname(), uuid.uuid4().hex)
         self._record, self._previous = self._open_record()
         self.engine = Engine(
             epoch=self._epoch, rng=random.Random(int.from_bytes(os.urandom(8))), record=self._record, wall=wall
