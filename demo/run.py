@@ -77,8 +77,9 @@ def run(options: Options, console: Console) -> int:
     results = asyncio.run(_replay(world, asks, progress))
     with progress.working("the ledger hears of the last charges"):
         charges, balances = _settled(world)
-    with progress.working("the routes' status says it too, once a minute"):
-        _in_status(world, balances)
+    if not options.json:  # for the eye only: the laws look at the ledger itself
+        with progress.working("the routes' status says it too, once a minute"):
+            _in_status(world, balances)
     breaches = laws.breaches(results, balances, charges, drill)
     summary = summarise(results, balances, charges, drill, world.shown_routes(), breaches)
     tables.show(summary, console)
@@ -132,7 +133,6 @@ def _settled(world: World) -> tuple[tuple[Charges, ...], tuple[Balance, ...]]:
 
 
 def _in_status(world: World, balances: Sequence[Balance]) -> None:
-    """For the eye only: the laws look at the ledger itself."""
     spent = {b.limit.route: b.spent for b in balances if not b.limit.tenant}
     with contextlib.suppress(waiting.NeverHappenedError):
         waiting.until(
@@ -145,16 +145,17 @@ def _in_status(world: World, balances: Sequence[Balance]) -> None:
 
 def _say_what_is_up(world: World, console: Console, seconds: float) -> None:
     path = f"export KUBECONFIG={world.plane.admin_kubeconfig} PATH={binaries.bin_dir()}:$PATH"
-    body = '{"model": "support-answer", "messages": [{"role": "user", "content": "Where is my parcel?"}]}'
+    body = '{"model": "case-draft", "messages": [{"role": "user", "content": "Where is my parcel?"}]}'
+    url = f"{world.sidecars[0].url}/chat/completions"
     console.print(
         f"\n{seconds:.0f} s. All of it stays up until `make demo-down`; logs are in {world.root}. Look around:\n",
         markup=False,
     )
     console.print(f"  {path}", soft_wrap=True, markup=False, highlight=False)
     console.print("  kubectl get llmroutes,providerpools,fallbackdrills -A", markup=False, highlight=False)
-    console.print(
-        f"  curl -i {world.sidecars[0].url}/chat/completions -d '{body}'", soft_wrap=True, markup=False, highlight=False
-    )
+    for tenant in ("acme", manifests.SMALL_TENANT):  # the second one's budget is spent
+        ask = f"  curl -i {url} -H 'x-tenant-id: {tenant}' -d '{body}'"
+        console.print(ask, soft_wrap=True, markup=False, highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
