@@ -52,7 +52,6 @@ class Lane:
         "accounts",
         "attempt_labels",
         "breaker",
-        "cost_labels",
         "headers",
         "input_labels",
         "load",
@@ -100,7 +99,6 @@ class Lane:
         )
         self.attempt_labels = (pool.key, model.name)
         self.model_labels = (route, model.name)
-        self.cost_labels = (route, model.name)
         self.input_labels = (route, model.name, "input")
         self.output_labels = (route, model.name, "output")
 
