@@ -1,5 +1,6 @@
 """Which old drills go, and what the others have shown."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -89,6 +90,16 @@ def test_an_inconclusive_drill_neither_proves_nor_disproves() -> None:
     known = shown([drill(1, "Passed"), drill(2, "Inconclusive"), drill(3, "Skipped")], None)
     assert [d.verdict for d in known.verdicts] == [Verdict.SKIPPED]
     assert [d.drill for d in known.passed] == ["unavailable-1"]
+
+
+def test_a_drill_of_another_way_than_the_present_one_shows_nothing() -> None:
+    old = dataclasses.replace(drill(1, "Passed"), proves="before")
+    failed = dataclasses.replace(drill(2, "Failed"), proves="before")
+    new = dataclasses.replace(drill(3, "Passed"), proves="now")
+    current = {"Unavailable": "now"}
+    assert shown([old, failed], None, current).verdicts == ()
+    assert [d.drill for d in shown([old, failed, new], None, current).passed] == ["unavailable-3"]
+    assert shown([new], None, {"Unavailable": "later"}).passed == ()
 
 
 def test_a_drill_under_way_shows_nothing() -> None:

@@ -503,6 +503,22 @@ def test_a_scheduled_time_rehearses_every_fault_in_turn(bed: Bed) -> None:
     assert {v.fault.value for v in known.passed} == {"Unavailable", "RateLimited"}
 
 
+def test_an_edit_of_the_way_makes_an_older_drill_worthless_and_an_edit_of_money_does_not(bed: Bed) -> None:
+    bed.sidecar("pod-1")
+    assert bed.run(bed.drill())["verdict"] == "Passed"
+
+    def proved() -> set[str]:
+        return {d.fault.value for d in bed.runner.rehearsal(bed.namespace, ROUTE).passed}
+
+    assert proved() == {"Unavailable"}
+    before = bed.route
+    bed.route = msgspec.structs.replace(before, policy=msgspec.structs.replace(before.policy, limits=()))
+    assert proved() == {"Unavailable"}
+    for change in ({"order": ("local", "small")}, {"degradation": ()}, {"candidates": before.policy.candidates[:1]}):
+        bed.route = msgspec.structs.replace(before, policy=msgspec.structs.replace(before.policy, **change))
+        assert proved() == set()
+
+
 def test_a_missed_time_is_said_once_and_not_caught_up(bed: Bed) -> None:
     scheduled(bed, "Unavailable", late=timedelta(minutes=5))
     for _ in range(3):

@@ -66,6 +66,8 @@ class FallbackDrillStatus(Observed):
     started_at: Time | None = None
     injected_at: Time | None = None
     fault_ends_at: Time | None = None
+    proves: Shown = ""
+    """Digest of what of the route was rehearsed: after an edit of that, it takes another drill."""
     completed_at: Time | None = None
     paths: Annotated[tuple[PathEvidence, ...], listed(most=10)] = ()
     sample_count: int = 0

@@ -41,13 +41,16 @@ def preflight(body: dict[str, Any], now: datetime) -> Patch:
     }
 
 
-def injecting(body: dict[str, Any], expected: Expected, sidecars: int, now: datetime, ends: datetime) -> Patch:
+def injecting(
+    body: dict[str, Any], expected: Expected, proves: str, sidecars: int, now: datetime, ends: datetime
+) -> Patch:
     """From here on sidecars may be told to inject; the deadline stands written before the first of them is."""
     words = f"{expected.fault} at {sidecars} sidecars until {rfc3339(ends)}; expected: {' -> '.join(expected.path)}"
     return {
         "phase": DrillPhase.INJECTING,
         "injectedAt": rfc3339(now),
         "faultEndsAt": rfc3339(ends),
+        "proves": proves,
         "paths": [{"fault": expected.fault, "expected": list(expected.path), "observed": []}],
         **_conditions(body, DrillReason.RUNNING, words, None, now),
     }

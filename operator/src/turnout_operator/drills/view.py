@@ -25,6 +25,8 @@ class DrillView:
     phase: str
     verdict: str
     completed: datetime | None
+    proves: str = ""
+    """See `proof`."""
 
     @property
     def done(self) -> bool:
@@ -43,6 +45,7 @@ def from_object(body: dict[str, Any]) -> DrillView:
         phase=str(status.get("phase") or ""),
         verdict=str(status.get("verdict") or ""),
         completed=instant(status.get("completedAt")),
+        proves=str(status.get("proves") or ""),
     )
 
 

@@ -26,7 +26,7 @@ from turnout_operator.api.enums import Verdict
 from turnout_operator.api.fallbackdrill import DrillMode
 from turnout_operator.api.fallbackdrill_status import DrillPhase
 from turnout_operator.drills import expected as expectations
-from turnout_operator.drills import guards, preflight, progress, report, status, verdict
+from turnout_operator.drills import guards, preflight, progress, proof, report, status, verdict
 from turnout_operator.drills.expected import Expected
 from turnout_operator.drills.verdict import Demands, Interruption, Judgement
 from turnout_operator.drills.view import instant
@@ -141,7 +141,9 @@ class DrillRunner:
 
     def rehearsal(self, namespace: str, route: str) -> Rehearsal:
         """What the drills of a route have shown, for its status."""
-        return self._scheduler.rehearsal(namespace, route)
+        compiled = self._in_service(namespace, route).compiled
+        current = proof.digests(compiled.policy) if compiled is not None else {}
+        return self._scheduler.rehearsal(namespace, route, current)
 
     # Steps
 
@@ -206,7 +208,8 @@ class DrillRunner:
             self._wait(body, f"drill {busy} is under way on a pool of this route", now)
             return _WAIT
         try:
-            self._write(body, status.injecting(body, expected, len(running.run.participants), now, ends))
+            proves = proof.digest(route.policy, FaultClass(expected.fault))
+            self._write(body, status.injecting(body, expected, proves, len(running.run.participants), now, ends))
         except BaseException:
             # Stored or not, nothing was ordered. If it was, the next look finds a phase that this life does not drive, and reverts.
             self._rehearsing.forget(running.key)

@@ -6,8 +6,9 @@ follow from route, fault and scheduled time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -70,14 +71,12 @@ class Scheduler:
         self._count(namespace, name)
         return _WAITING if waiting else self._until(facts, agenda.next, now)
 
-    def rehearsal(self, namespace: str, name: str) -> Rehearsal:
-        """From the drills that exist, and from what the route's status remembers of those that are gone."""
+    def rehearsal(self, namespace: str, name: str, current: Mapping[str, str]) -> Rehearsal:
+        """From the drills that exist. `current` is what a drill of each fault must have proved to count (see `drills.proof`)."""
         route = self._cache.get(LLM_ROUTES, namespace, name) or {}
-        drills = self._drills(namespace, name)
-        there = {d.name for d in drills}
         stored = instant(((route.get("status") or {}).get("drills") or {}).get("lastScheduleTime"))
         known = [t for t in (stored, self._scheduled.get((namespace, name))) if t is not None]
-        return shown([*(d for d in _remembered(route) if d.name not in there), *drills], max(known, default=None))
+        return shown(self._drills(namespace, name), max(known, default=None), current)
 
     # One scheduled time
 
@@ -178,11 +177,18 @@ class Scheduler:
         return max(0.05, min((upcoming - now).total_seconds(), _LONGEST))
 
 
-def shown(drills: Sequence[DrillView], last_schedule: datetime | None) -> Rehearsal:
-    """What they have shown: the last drill of each fault, and the last that passed unless one has failed since."""
+def shown(
+    drills: Sequence[DrillView], last_schedule: datetime | None, current: Mapping[str, str] = MappingProxyType({})
+) -> Rehearsal:
+    """What they have shown: the last drill of each fault, and the last that passed unless one has failed since.
+
+    A drill that proved something else than `current` says shows nothing any more.
+    """
     last: dict[str, LastDrill] = {}
     proof: dict[str, LastDrill] = {}
     for drill in sorted((d for d in drills if d.done and d.completed), key=lambda d: (d.completed, d.name)):
+        if drill.verdict in CONCLUSIVE and drill.proves != current.get(drill.fault, drill.proves):
+            continue
         assert drill.completed is not None, "only finished drills are looked at"
         found = LastDrill(
             fault=DrillFault(drill.fault), verdict=Verdict(drill.verdict), drill=drill.name, at=drill.completed
@@ -195,24 +201,6 @@ def shown(drills: Sequence[DrillView], last_schedule: datetime | None) -> Rehear
         passed=tuple(proof[f] for f in sorted(proof) if proof[f].verdict is Verdict.PASSED),
         last_schedule=last_schedule,
     )
-
-
-def _remembered(route: Object) -> list[DrillView]:
-    """The verdicts that the route's status holds."""
-    found = ((route.get("status") or {}).get("drills") or {}).get("verdicts") or []
-    return [
-        DrillView(
-            name=str(v.get("drill", "")),
-            fault=str(v["fault"]),
-            scheduled=None,
-            created=None,
-            phase="Done",
-            verdict=str(v["verdict"]),
-            completed=instant(v.get("time")),
-        )
-        for v in found
-        if instant(v.get("time")) is not None
-    ]
 
 
 def _as_route(route: Object) -> Object:
