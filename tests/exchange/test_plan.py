@@ -31,7 +31,7 @@ def route_of(line: str) -> Route:
 
 
 @pytest.mark.parametrize("line", POLICIES.values(), ids=list(POLICIES))
-@pytest.mark.parametrize(("fault", "sick"), itertools.product(FaultClass, SICK), ids=lambda v: str(v) or "first")
+@pytest.mark.parametrize(("fault", "sick"), list(itertools.product(FaultClass, SICK)), ids=lambda v: str(v) or "first")
 def test_a_probe_goes_the_predicted_way(line: str, fault: FaultClass, sick: str) -> None:
     bed = FakeBed()
     bed.run(policy_of(line))
