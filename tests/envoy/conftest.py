@@ -280,8 +280,11 @@ def double(envoys: Envoys, upstream: Upstream, leases: LeaseService) -> Iterator
         yield running
 
 
+Engine = Callable[[], dict[str, Any]]
+
+
 @pytest.fixture
-def engine(leases: LeaseService) -> Callable[[], dict[str, Any]]:
+def engine(leases: LeaseService) -> Engine:
     """What the double says of itself, from its latest report."""
 
     def facts() -> dict[str, Any]:

@@ -1,10 +1,16 @@
 """Alarms in real Envoy: the wheel turns on the main thread, the exchange is woken on the worker."""
 
+from __future__ import annotations
+
 import concurrent.futures
+from typing import TYPE_CHECKING
 
 import httpx
 
 from turnout_testing.envoy import Envoy
+
+if TYPE_CHECKING:
+    from .conftest import Upstream
 
 
 def ask(envoy: Envoy, mode: str) -> httpx.Response:
@@ -19,7 +25,9 @@ def test_an_alarm_that_was_moved_rings_at_its_last_time(double: Envoy) -> None:
     assert ask(double, "moving:200").json()["late"] >= 200
 
 
-def test_a_provider_that_is_silent_after_its_head_meets_the_first_token_alarm(double: Envoy, upstream) -> None:
+def test_a_provider_that_is_silent_after_its_head_meets_the_first_token_alarm(
+    double: Envoy, upstream: Upstream
+) -> None:
     assert ask(double, "silent:mute").status_code == 200
     assert upstream.left.wait(20), "the silent stream was cancelled"
 

@@ -1,10 +1,17 @@
 """An exception in any entry is one client's 500 or reset, and a count; the sidecar goes on."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import httpx
 import pytest
 
 from turnout_testing import waiting
 from turnout_testing.envoy import Envoy
+
+if TYPE_CHECKING:
+    from .conftest import Bed
 
 
 def counted(envoy: Envoy, entry: str) -> bool:
@@ -52,7 +59,7 @@ def test_in_the_alarm_and_for_a_client_that_left_it_is_counted(double: Envoy) ->
     waiting.until(lambda: counted(double, "double"), what="the count", within=20)
 
 
-def test_in_a_policy_it_is_a_nack_and_the_last_good_policy_serves(double: Envoy, bed) -> None:
+def test_in_a_policy_it_is_a_nack_and_the_last_good_policy_serves(double: Envoy, bed: Bed) -> None:
     bed.policy({"version": "2", "explode": True})
     waiting.until(lambda: counted(double, "configure"), what="the count", within=20)
     assert ask(double, "pipe").headers["x-policy"] == "1"

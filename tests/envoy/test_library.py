@@ -1,8 +1,11 @@
 """The library in real Envoy: it loads, refuses a foreign Envoy, and says what is wrong with a machine that cannot build it."""
 
+from __future__ import annotations
+
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -10,8 +13,11 @@ import pytest
 from turnout_sidecar.envoy import build, launcher, toolchain
 from turnout_testing.envoy import Envoy, cluster
 
+if TYPE_CHECKING:
+    from .conftest import Bed, Envoys, Upstream
 
-def test_an_answer_passes_whole_through_the_engine(double: Envoy, upstream) -> None:
+
+def test_an_answer_passes_whole_through_the_engine(double: Envoy, upstream: Upstream) -> None:
     answer = httpx.post(f"http://127.0.0.1:{double.port('in')}/v1/chat/completions", content=b'{"a":1}')
     assert answer.status_code == 200
     assert answer.json() == {"answer": "x" * 300}
@@ -22,21 +28,21 @@ def test_an_answer_passes_whole_through_the_engine(double: Envoy, upstream) -> N
     assert upstream.seen[0]["content-length"] == "7"
 
 
-def test_an_envoy_of_another_abi_refuses_to_start_and_says_why(envoys, bed, tmp_path: Path) -> None:
+def test_an_envoy_of_another_abi_refuses_to_start_and_says_why(envoys: Envoys, bed: Bed, tmp_path: Path) -> None:
     foreign = build.build(abi="v9.9.9")
     envoy = Envoy(bed.bootstrap(), tmp_path / "run", library=foreign, python_path=()).start()
     assert envoy.wait() != 0
     assert "speaks the dynamic modules ABI v9.9.9, this Envoy does not" in envoy.log()
 
 
-def test_more_than_one_worker_refuses_to_start_and_says_why(envoys, bed, tmp_path: Path) -> None:
+def test_more_than_one_worker_refuses_to_start_and_says_why(envoys: Envoys, bed: Bed, tmp_path: Path) -> None:
     bed.directory = tmp_path
     envoy = Envoy(bed.bootstrap(), tmp_path / "run", python_path=[str(Path(__file__).parent / "double")], workers=2)
     assert envoy.start().wait() != 0
     assert "start Envoy with --concurrency 1" in envoy.log()
 
 
-def test_a_filter_without_its_bootstrap_extension_is_refused(envoys, bed, tmp_path: Path) -> None:
+def test_a_filter_without_its_bootstrap_extension_is_refused(envoys: Envoys, bed: Bed, tmp_path: Path) -> None:
     document = bed.bootstrap(cluster("up", 9))
     document["bootstrap_extensions"] = []
     envoy = Envoy(document, tmp_path / "run", python_path=[str(Path(__file__).parent / "double")])

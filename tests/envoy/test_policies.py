@@ -1,9 +1,16 @@
 """Policies over ECDS."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import httpx
 
 from turnout_testing import waiting
 from turnout_testing.envoy import Envoy
+
+if TYPE_CHECKING:
+    from .conftest import Bed, Engine, Upstream
 
 
 def ask(envoy: Envoy, mode: str = "pipe") -> httpx.Response:
@@ -14,13 +21,13 @@ def served(envoy: Envoy, version: str) -> bool:
     return ask(envoy).headers["x-policy"] == version
 
 
-def test_a_new_policy_takes_over_and_the_old_one_is_forgotten(double: Envoy, bed, engine) -> None:
+def test_a_new_policy_takes_over_and_the_old_one_is_forgotten(double: Envoy, bed: Bed, engine: Engine) -> None:
     bed.policy({"version": "2"})
     waiting.until(lambda: served(double, "2"), what="policy 2", within=20)
     waiting.until(lambda: "1" in engine().get("forgotten", []), what="policy 1 to be forgotten", within=20)
 
 
-def test_a_refused_policy_is_a_nack_and_the_last_good_one_serves(double: Envoy, bed) -> None:
+def test_a_refused_policy_is_a_nack_and_the_last_good_one_serves(double: Envoy, bed: Bed) -> None:
     bed.policy({"version": "2", "refuse": True})
     rejected = "extension_config_discovery.http_filter.turnout-engine.update_failure: 1"
     rejected2 = "extension_config_discovery.http_filter.turnout-engine.update_rejected: 1"
@@ -35,7 +42,7 @@ def test_a_refused_policy_is_a_nack_and_the_last_good_one_serves(double: Envoy, 
     waiting.until(lambda: served(double, "3"), what="policy 3", within=20)
 
 
-def test_metrics_survive_a_policy(double: Envoy, bed) -> None:
+def test_metrics_survive_a_policy(double: Envoy, bed: Bed) -> None:
     name = ask(double, "count").json()["metric"]
     line = waiting.until(lambda: double.prometheus(name), what=f"the metric {name}", within=20)[0]
     assert line.startswith(f"turnout_{name}"), line
@@ -46,7 +53,7 @@ def test_metrics_survive_a_policy(double: Envoy, bed) -> None:
     waiting.until(lambda: double.prometheus(name)[0].endswith(" 14"), what="14", within=20)
 
 
-def test_a_stream_that_runs_keeps_its_policy(double: Envoy, bed, upstream) -> None:
+def test_a_stream_that_runs_keeps_its_policy(double: Envoy, bed: Bed, upstream: Upstream) -> None:
     url = f"http://127.0.0.1:{double.port('in')}/"
     with httpx.stream("POST", url, headers={"x-mode": "pipe:endless"}, timeout=20) as running:
         events = running.iter_lines()

@@ -1,7 +1,10 @@
 """Reports to the lease service, their token, and the last one."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -10,14 +13,19 @@ from turnout_sidecar.envoy.settings import Settings
 from turnout_testing import waiting
 from turnout_testing.envoy import Envoy, cluster
 
+if TYPE_CHECKING:
+    from .conftest import Bed, Engine, Envoys, LeaseService, Upstream
 
-def test_reports_come_by_themselves_and_their_answers_reach_the_engine(double: Envoy, leases, engine) -> None:
+
+def test_reports_come_by_themselves_and_their_answers_reach_the_engine(
+    double: Envoy, leases: LeaseService, engine: Engine
+) -> None:
     waiting.until(lambda: engine().get("answers", 0) >= 2, what="answers to reach the engine", within=20)
     sequences = [r.sequence for r in leases.reports]
     assert sequences == sorted(set(sequences))
 
 
-def test_a_lease_service_that_fails_is_asked_again(double: Envoy, leases, engine) -> None:
+def test_a_lease_service_that_fails_is_asked_again(double: Envoy, leases: LeaseService, engine: Engine) -> None:
     leases.status = 503
     failed = len(leases.reports)
     waiting.until(lambda: len(leases.reports) >= failed + 3, what="reports while the service fails", within=30)
@@ -26,7 +34,9 @@ def test_a_lease_service_that_fails_is_asked_again(double: Envoy, leases, engine
     waiting.until(lambda: engine()["answers"] > answers, what="answers after its return", within=30)
 
 
-def test_sigterm_ends_with_a_final_report_and_the_record_is_gone(envoys, leases, upstream, tmp_path: Path) -> None:
+def test_sigterm_ends_with_a_final_report_and_the_record_is_gone(
+    envoys: Envoys, leases: LeaseService, upstream: Upstream, tmp_path: Path
+) -> None:
     record = tmp_path / "epochs"
     record.mkdir()
     settings = Settings(report_cluster="reports", epoch_dir=str(record), drain_ms=200)
@@ -38,7 +48,9 @@ def test_sigterm_ends_with_a_final_report_and_the_record_is_gone(envoys, leases,
     assert list(record.iterdir()) == []
 
 
-def test_sigterm_ends_also_when_nobody_takes_the_final_report(envoys, leases, upstream, tmp_path: Path) -> None:
+def test_sigterm_ends_also_when_nobody_takes_the_final_report(
+    envoys: Envoys, leases: LeaseService, upstream: Upstream, tmp_path: Path
+) -> None:
     record = tmp_path / "epochs"
     record.mkdir()
     settings = Settings(report_cluster="reports", epoch_dir=str(record), drain_ms=200)
@@ -50,7 +62,7 @@ def test_sigterm_ends_also_when_nobody_takes_the_final_report(envoys, leases, up
 
 
 def test_a_final_report_that_was_heard_and_not_written_leaves_the_record(
-    envoys, leases, upstream, tmp_path: Path
+    envoys: Envoys, leases: LeaseService, upstream: Upstream, tmp_path: Path
 ) -> None:
     record = tmp_path / "epochs"
     record.mkdir()
@@ -63,7 +75,7 @@ def test_a_final_report_that_was_heard_and_not_written_leaves_the_record(
     assert len(list(record.iterdir())) == 1
 
 
-def test_sigterm_lets_a_running_request_finish(envoys, upstream) -> None:
+def test_sigterm_lets_a_running_request_finish(envoys: Envoys, upstream: Upstream) -> None:
     with envoys(cluster("up", upstream.port), settings=Settings(drain_ms=20_000)) as envoy:
         url = f"http://127.0.0.1:{envoy.port('in')}/"
         with httpx.stream("POST", url, headers={"x-mode": "pipe:endless"}, timeout=20) as running:
@@ -77,7 +89,9 @@ def test_sigterm_lets_a_running_request_finish(envoys, upstream) -> None:
         assert envoy.wait(within=20) == 0
 
 
-def test_a_token_that_rotates_is_on_the_next_report(envoys, bed, leases, tmp_path: Path) -> None:
+def test_a_token_that_rotates_is_on_the_next_report(
+    envoys: Envoys, bed: Bed, leases: LeaseService, tmp_path: Path
+) -> None:
     """As the kubelet does it: the file is a link through a directory link that is swapped."""
     volume = tmp_path / "token"
     write_token(volume, "one", "token-one")

@@ -1,15 +1,21 @@
 """What the shell hands to an exchange, and what it does for one."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from turnout_testing import waiting
 from turnout_testing.envoy import Envoy, cluster
+
+if TYPE_CHECKING:
+    from .conftest import Engine, Envoys, Upstream
 
 
 def url(envoy: Envoy) -> str:
@@ -18,7 +24,7 @@ def url(envoy: Envoy) -> str:
 
 @pytest.mark.parametrize("buffer", [False, True], ids=["without a buffering filter", "behind a buffering filter"])
 @pytest.mark.parametrize("size", [0, 1, 200_000])
-def test_a_request_body_arrives_once_and_whole(envoys, buffer: bool, size: int) -> None:
+def test_a_request_body_arrives_once_and_whole(envoys: Envoys, buffer: bool, size: int) -> None:
     with envoys(cluster("up", 9), buffer=buffer) as envoy:
         answer = httpx.post(url(envoy), content=b"b" * size, headers={"x-mode": "echo"})
         assert answer.json() == {"method": "POST", "path": "/v1/chat/completions?q=1", "body": size, "tenant": ""}
@@ -69,7 +75,7 @@ def test_a_stream_passes_event_by_event(double: Envoy) -> None:
     assert events == ['data: {"i":0}', 'data: {"i":1}', 'data: {"i":2}', 'data: {"i":3}', "data: [DONE]"]
 
 
-def test_an_answer_that_grows_large_passes_in_pieces(envoys, upstream) -> None:
+def test_an_answer_that_grows_large_passes_in_pieces(envoys: Envoys, upstream: Upstream) -> None:
     with envoys(cluster("up", upstream.port)) as envoy:
         answer = httpx.post(url(envoy), headers={"x-mode": "pipe:large=9000000"}, timeout=60)
         assert len(answer.content) == 9_000_000
@@ -85,7 +91,9 @@ def test_a_cluster_that_does_not_exist_is_a_failure_to_start(double: Envoy) -> N
     assert httpx.post(url(double), headers={"x-mode": "start:nowhere"}).json() == {"failure": "NoCluster"}
 
 
-def test_a_refused_connection_is_an_answer_that_is_not_genuine_and_tells_why(envoys, upstream) -> None:
+def test_a_refused_connection_is_an_answer_that_is_not_genuine_and_tells_why(
+    envoys: Envoys, upstream: Upstream
+) -> None:
     with envoys(cluster("up", upstream.port), cluster("dead", 1)) as envoy:
         told = httpx.post(url(envoy), headers={"x-mode": "start:dead"}).json()
     assert told["status"] == 503
@@ -93,7 +101,9 @@ def test_a_refused_connection_is_an_answer_that_is_not_genuine_and_tells_why(env
     assert "connect" in told["detail"]
 
 
-def test_a_client_that_leaves_is_told_to_the_exchange_and_the_provider(double: Envoy, upstream, engine) -> None:
+def test_a_client_that_leaves_is_told_to_the_exchange_and_the_provider(
+    double: Envoy, upstream: Upstream, engine: Engine
+) -> None:
     with httpx.stream("POST", url(double), headers={"x-mode": "pipe:endless"}, timeout=20) as answer:
         next(answer.iter_bytes())
     assert upstream.left.wait(20)

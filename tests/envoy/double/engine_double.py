@@ -21,6 +21,8 @@ ERROR_EVENT = b'data: {"error":{"message":"cut","code":"upstream_cut"}}\n\n'
 
 
 class Engine:
+    is_waited_for = False
+
     def __init__(self, *, epoch: str, rng: Any, record: Any, wall: Any) -> None:
         self.epoch = epoch
         self.metrics: Any = None

@@ -2,4 +2,4 @@
 
 from turnout_sidecar.core.drills import Rehearsals
 
-Rehearsals.due = lambda _self, _now, _wall: ()  # type: ignore[method-assign]
+Rehearsals.due = lambda _self, _now, _wall: ()  # type: ignore[assignment, method-assign]

@@ -2,4 +2,4 @@
 
 from turnout_sidecar.core import signals
 
-signals.degraded = lambda _reason, _step: ()
+signals.degraded = lambda _reason, _step: ()  # type: ignore[assignment]
