@@ -177,8 +177,15 @@ class Engine:
         if answer is None:
             return
         gained = self.book.apply(answer.grants, now)
+        if self.book.urgent:  # what was called back is wanted by somebody now
+            self._services.on_need()
         self.rehearsals.order(answer.drills, now, self._services.wall())
         self._services.freed(tuple(gained))
+
+    @property
+    def is_waited_for(self) -> bool:
+        """A request is parked for money."""
+        return len(self._services.parking) > 0
 
     def probes(self, now: Millis) -> tuple[Probe, ...]:
         """The drill probes to send now, to the sidecar's own listener."""

@@ -213,10 +213,12 @@ class Control:
         if answer is not None and answer.closed_epochs:
             self._previous = tuple(e for e in self._previous if e.epoch not in answer.closed_epochs)
             wal.forget(Path(self.settings.epoch_dir), (e for e in answer.closed_epochs if e != self._epoch))
-        delay = self._reporting.done(answered=answer is not None)
-        if not self._leaving:
-            lib.turnout_timer_enable(self._report, delay)
-        self.engine.on_answer(answer, now())
+        try:
+            self.engine.on_answer(answer, now())
+        finally:  # reports go on, whatever an answer did
+            delay = self._reporting.done(answered=answer is not None, waited_for=self.engine.is_waited_for)
+            if not self._leaving:
+                lib.turnout_timer_enable(self._report, delay)
         self._probes.turn()
 
     def _open_record(self) -> tuple[wal.WriteAheadRecord | None, tuple[EpochReport, ...]]:

@@ -11,6 +11,8 @@ SLOWEST = 5_000
 """Reports go on while the control plane is away: that is how its return is noticed. It has all sidecars to answer then."""
 CLOSEST = 5
 """Milliseconds between two calls at need, so that a burst of empty accounts is one report."""
+WAITED_FOR = 100
+"""Milliseconds to the next call while a request waits for money: others may have been asked to return some."""
 TIMEOUT = 2_000
 
 
@@ -37,12 +39,13 @@ class Reporting:
         self._in_flight = True
         self._needed = False
 
-    def done(self, *, answered: bool) -> Millis:
-        """The call ended: the delay until the next one."""
+    def done(self, *, answered: bool, waited_for: bool = False) -> Millis:
+        """The call ended: the delay until the next one. `waited_for`: and a request still waits for money."""
         self._in_flight = False
         if answered:
             self._failures = 0
-            return Millis(CLOSEST) if self._needed else self._interval
+            usual = Millis(min(self._interval, WAITED_FOR)) if waited_for else self._interval
+            return Millis(CLOSEST) if self._needed else usual
         self._failures += 1
         pause = min(SLOWEST, self._interval * 2 ** min(self._failures - 1, 10))
         return Millis(round(pause * self._rng.uniform(0.75, 1.0)))
