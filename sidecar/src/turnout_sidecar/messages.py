@@ -88,6 +88,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     def all_input(self) -> Tokens:
         return Tokens(self.input + self.cached_input + self.cache_write_5m + self.cache_write_1h)
 
+    def dearest(self, other: "Usage") -> "Usage":
+        """Of two reports on one answer: counts are cumulative, so the larger is the truth and never the sum."""
+        return Usage(**{field: max(getattr(self, field), getattr(other, field)) for field in Usage.__struct_fields__})
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""

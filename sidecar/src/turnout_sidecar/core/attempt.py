@@ -104,9 +104,14 @@ class Attempt:
         )
 
     def charge_by(self, usage: Usage | None, model: str, prices: tuple[Price, ...]) -> NanoUSD:
-        """What a whole answer cost. Without usage: the bound."""
+        """What a whole answer cost. Without usage, or with one that cannot be true: the bound, or more where that is told."""
         if usage is None:
             return self.held.amount
-        if account.same_model(self.lane.model.name, model):
-            return account.of_usage(usage, self.lane.price)
-        return account.of_unknown_model(usage, prices)
+        same = account.same_model(self.lane.model.name, model)
+        told = account.of_usage(usage, self.lane.price) if same else account.of_unknown_model(usage, prices)
+        return told if self._is_credible(usage) else max(told, self.held.amount)
+
+    def _is_credible(self, usage: Usage) -> bool:
+        """Every request has input, and every event with content is a token at least; so has a plain answer, if only to end it."""
+        seen = 1 if self.relay is None else self.relay.events
+        return usage.all_input > 0 and usage.output >= seen

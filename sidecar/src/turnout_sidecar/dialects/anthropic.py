@@ -248,7 +248,7 @@ class EventDecoder:
     def _add(self, wire: _Usage | None) -> Usage | None:
         if wire is not None:
             self._metered = True
-            self._usage = _dearer(self._usage, _usage(wire))
+            self._usage = self._usage.dearest(_usage(wire))
         return self._usage if self._metered else None
 
 
@@ -269,10 +269,6 @@ def _usage(wire: _Usage) -> Usage:
         cache_write_1h=Tokens(long),
         output=Tokens(max(wire.output_tokens or 0, 0)),
     )
-
-
-def _dearer(one: Usage, other: Usage) -> Usage:
-    return Usage(**{f: max(getattr(one, f), getattr(other, f)) for f in Usage.__struct_fields__})
 
 
 def _error(detail: _ErrorDetail | None) -> ProviderError:

@@ -275,7 +275,8 @@ class ChunkRelay:
 
     def _note(self, chunk: openai_wire.WireChunk, size: int) -> None:
         if chunk.usage is not None:
-            self.usage = openai_wire.usage(chunk.usage)
+            usage = openai_wire.usage(chunk.usage)
+            self.usage = usage if self.usage is None else self.usage.dearest(usage)
         for choice in chunk.choices:
             delta = choice.delta
             if delta.content or delta.refusal or delta.tool_calls or delta.reasoning_content:
