@@ -229,6 +229,31 @@ def test_a_route_that_stays_degraded_is_not_recovered_and_the_run_still_ends() -
     assert told.recovered_at is None
 
 
+def test_a_slow_faulted_probe_does_not_delay_the_look_for_recovery_and_still_counts() -> None:
+    bed = Bed()
+    bed.order(order(probes=1, recovery=1_000))
+    slow = None
+    for _ in range(20):
+        for probe in bed.due():
+            if probe.control:
+                bed.answer(probe, FINE)
+            else:
+                slow = probe
+        bed.pass_time(10)
+    assert slow is not None
+    bed.order()
+    (recovery,) = bed.due()
+    bed.pass_time(30)
+    bed.answer(recovery, FINE)
+    bed.pass_time(5_000)
+    assert not bed.evidence().finished
+    bed.answer(slow, DEGRADED)
+    told = bed.evidence()
+    assert told.finished
+    assert told.recovered_at == (told.fault_ended or 0) + 30
+    assert sum(not s.control for s in told.samples) == 1
+
+
 def test_an_unanswered_probe_keeps_the_run_from_being_finished() -> None:
     bed = Bed()
     bed.order(order())
@@ -314,3 +339,30 @@ def test_whatever_is_ordered_again_no_fault_stands_after_the_first_order_s_deadl
                 bed.answer(probe, FINE)
         expected = not reverted and bed.now < began + 4_000
         assert bed.overlay.active("uid-1", Millis(bed.now)) == expected
+
+
+@given(st.lists(st.sampled_from(["time", "answer", "revert", "again"]), max_size=60), st.integers(0, 3_000))
+def test_there_is_always_something_to_wait_for_and_never_a_busy_loop(steps: list[str], recovery: int) -> None:
+    bed = Bed()
+    bed.order(order(remaining=2_000, ends=WALL + 2_000, recovery=recovery))
+    waiting: list[Probe] = []
+    reverted = False
+    for what in [*steps, *["time"] * 200]:
+        if what == "answer" and waiting:
+            bed.answer(waiting.pop(), DEGRADED)
+        elif what == "revert":
+            bed.order()
+            reverted = True
+        elif what == "again" and not reverted:
+            bed.order(order())
+        waiting += bed.due()
+        at = bed.rehearsals.next_at(Millis(bed.now))
+        assert at is None or at > bed.now
+        if at is None:
+            assert waiting or bed.evidence().finished
+        if what == "time":
+            bed.pass_time(min(100, max(1, (at or bed.now + 100) - bed.now)))
+    while waiting:
+        bed.answer(waiting.pop(), DEGRADED)
+        waiting += bed.due()
+    assert bed.evidence().finished or bed.rehearsals.next_at(Millis(bed.now)) is not None

@@ -10,7 +10,7 @@ from turnout_sidecar.policy.report import DrillEvidence
 from turnout_sidecar.policy.units import Millis
 
 SILENCE = Millis(10_000)
-"""How much longer than the recovery deadline a sidecar's last word is waited for."""
+"""How much longer than the recovery and the slowest probe may take a sidecar's last word is waited for."""
 _SEEN_ENOUGH = frozenset({"Observing", "Reverted", "Refused"})
 
 
@@ -22,6 +22,13 @@ class Run:
     """Sidecars that got the order."""
     fault_ends: int
     recovery_deadline: Millis
+    answer_deadline: Millis
+    """How long one probe may take."""
+
+    @property
+    def patience(self) -> Millis:
+        """After the revert."""
+        return Millis(max(self.recovery_deadline, self.answer_deadline) + SILENCE)
 
 
 def next_phase(
@@ -47,7 +54,7 @@ def look_again(run: Run, phase: DrillPhase, now: int, reverting_since: int | Non
     """When to look even if no report comes."""
     if phase is DrillPhase.REVERTING:
         assert reverting_since is not None, "a reverting run knows since when"
-        return Millis(max(50, reverting_since + run.recovery_deadline + SILENCE - now))
+        return Millis(max(50, reverting_since + run.patience - now))
     return Millis(max(50, min(run.fault_ends - now, 1_000)))
 
 
@@ -65,4 +72,4 @@ def _all_over(run: Run, evidence: Mapping[str, DrillEvidence]) -> bool:
 
 
 def _too_late(run: Run, now: int, reverting_since: int | None) -> bool:
-    return reverting_since is not None and now >= reverting_since + run.recovery_deadline + SILENCE
+    return reverting_since is not None and now >= reverting_since + run.patience

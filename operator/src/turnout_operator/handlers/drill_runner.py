@@ -444,7 +444,9 @@ def _running(
         phase=DrillPhase.INJECTING,
         order=order,
         identities=identities,
-        run=progress.Run(participants=chosen, fault_ends=ends, recovery_deadline=recovery),
+        run=progress.Run(
+            participants=chosen, fault_ends=ends, recovery_deadline=recovery, answer_deadline=order.timeout
+        ),
         expected=expected,
         demands=Demands(min_samples=spec.probes.min_samples, max_cost=allowed, recovery_deadline=recovery),
         guards=spec.abort_when,

@@ -44,7 +44,7 @@ class Scheduler:
         self._recorder = recorder
         self._now = now
         self._scheduled: dict[tuple[str, str], datetime] = {}
-        self._told: set[tuple[str, str, datetime]] = set()
+        self._told: dict[tuple[str, str], datetime] = {}
 
     def reconcile(self, namespace: str, name: str, facts: DrillFacts) -> float | None:
         """Seconds until something is due, None where the route is gone."""
@@ -132,10 +132,10 @@ class Scheduler:
         self._recorder.record(_as_route(route), "Warning", "DrillMissed", words)
 
     def _tell_left(self, route: Object, scheduled: datetime, left: tuple[str, ...]) -> None:
-        key = (route["metadata"]["namespace"], route["metadata"]["name"], scheduled)
-        if key in self._told:
+        key = (route["metadata"]["namespace"], route["metadata"]["name"])
+        if self._told.get(key) == scheduled:
             return
-        self._told.add(key)
+        self._told[key] = scheduled
         words = f"of the drills scheduled for {rfc3339(scheduled)} these could not start in time: {', '.join(left)}"
         self._recorder.record(_as_route(route), "Warning", "DrillMissed", words)
 

@@ -120,6 +120,17 @@ class _Run:
         """Between two requests: the interval is from one faulted probe to the next, its control stands in the middle."""
         return max(self.order.interval, SHORTEST_INTERVAL) // 2
 
+    @property
+    def recovering(self) -> bool:
+        """A probe for the recovery is on its way. Those with the fault may be too: a slow one does not delay the look for recovery."""
+        return any(recovery for _, _, recovery in self.open)
+
+    @property
+    def recovery_ends(self) -> Millis:
+        """Until when the run looks for its recovery."""
+        assert self.lifted is not None, "a run recovers after its fault"
+        return Millis(self.lifted + self.order.recovery)
+
     def since(self, now: int) -> Millis:
         return Millis(now - self.began)
 
@@ -168,9 +179,9 @@ class Rehearsals:
         self._forget(now)
         return tuple(self._told(run, now) for run in self._runs.values())
 
-    def next_at(self) -> Millis | None:
+    def next_at(self, now: Millis) -> Millis | None:
         """When `due` will have something to do or a deadline falls, None while there is no run."""
-        times = [t for run in self._runs.values() if (t := self._turn(run)) is not None]
+        times = [t for run in self._runs.values() if (t := self._turn(run, now)) is not None]
         return min(times, default=None)
 
     # One run
@@ -200,7 +211,7 @@ class Rehearsals:
             return None
         if run.lifted is None:
             return self._faulted_or_control(run, now)
-        if run.recovered is None and not run.open:
+        if run.recovered is None and not run.recovering and now < run.recovery_ends:
             return self._recovery(run, now)
         return None
 
@@ -242,17 +253,19 @@ class Rehearsals:
     def _finish_if_over(self, run: _Run, now: Millis) -> None:
         if run.finished is not None or run.lifted is None or run.open:
             return
-        if run.recovered is not None or now - run.lifted >= run.order.recovery:
+        if run.recovered is not None or now >= run.recovery_ends:
             run.finished = now
             run.spent = self._overlay.spent(run.order.run)
             self._overlay.end(run.order.run)
 
-    def _turn(self, run: _Run) -> Millis | None:
+    def _turn(self, run: _Run, now: Millis) -> Millis | None:
         if run.finished is not None:
             return None
         if run.lifted is None:
             return min(run.next_at, run.deadline) if run.asked < run.wanted else run.deadline
-        return Millis(run.lifted + run.order.recovery) if run.open else run.next_at
+        if run.recovered is not None or now >= run.recovery_ends:
+            return None  # only answers are waited for
+        return run.recovery_ends if run.recovering else min(run.next_at, run.recovery_ends)
 
     def _told(self, run: _Run, now: Millis) -> DrillEvidence:
         uid = run.order.run

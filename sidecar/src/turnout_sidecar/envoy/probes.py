@@ -41,9 +41,10 @@ class Probes:
         """Sends what is due and says when to be called again. Call it as well whenever orders may have changed."""
         for probe in self._rehearsals.due(self._now(), self._wall()):
             self._send(probe)
-        at = self._rehearsals.next_at()
+        now = self._now()
+        at = self._rehearsals.next_at(now)
         if at is not None:
-            self._arm(max(SOONEST, at - self._now()))
+            self._arm(max(SOONEST, at - now))
 
     def called(self, call: int, status: int, head: bytes, body: bytes) -> bool:
         """A call ended; True when it was a probe's. `status` 0: no answer came. `head` is packed: key NUL value NUL."""
