@@ -202,6 +202,7 @@ class Exchanges(RuleBasedStateMachine):
             assert all(held == 0 for _, _, held, _ in self.books().values())
             assert not self.engine._services.open
             assert not self.engine._services.parking
+            assert self.engine._services.holds == 0
             assert all(load.in_flight == 0 for load in self.engine._loads.values())
             assert all(breaker._probing == 0 for breaker in self.engine._breakers.values() if breaker.half_open)
             for route in self.runtime.routes.values():

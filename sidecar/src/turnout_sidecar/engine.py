@@ -207,3 +207,4 @@ class Engine:
         for pool, load in list(self._loads.items()):
             sink.gauge(metrics.IN_FLIGHT, (pool,), load.in_flight)
         sink.gauge(metrics.PARKED, (), len(self._services.parking))
+        sink.gauge(metrics.HELD, (), self._services.holds)

@@ -8,7 +8,7 @@ Keys: order=small,local  attempts=N  per_candidate=N  retry=Connect,Reset|none  
 first=3s|none  attempt=9s  total=30s  stall=5s|none  max_input=N  max_output=N  min_output=N  hold_wait=250ms  lease_wait=500ms
 limit.request=USD  limit.day=USD (Route)  limit.tenant=USD (Tenant)  limit.pool=USD (Pool of small)
 path.FAULT=local,503   tenant=required|optional   idempotency=None|Generate|Forward   health=5/30s/1/5m  abort=Stops|Continues
-rule.NAME=EXPRESSION>small,local   match.HEADER=VALUE   price.small=IN/OUT (pico-USD a token)
+rule.NAME=EXPRESSION>small,local   match.HEADER=VALUE   label.NAME=HEADER   price.small=IN/OUT (pico-USD a token)
 """
 
 from turnout_sidecar.policy import codec
@@ -28,6 +28,7 @@ from turnout_sidecar.policy.model import (
     Health,
     IdempotencyKey,
     IdentityHeader,
+    Label,
     Limit,
     Match,
     Model,
@@ -88,7 +89,9 @@ DEFAULTS = {
 
 def document(options: dict[str, str], endpoints: dict[str, Endpoint] | None = None) -> bytes:
     """The policy as bytes. `endpoints`: where the pools really are, by candidate; made-up ones without."""
-    unknown = [k for k in options if k not in DEFAULTS and k.partition(".")[0] not in ("limit", "rule", "match")]
+    unknown = [
+        k for k in options if k not in DEFAULTS and k.partition(".")[0] not in ("limit", "rule", "match", "label")
+    ]
     if unknown:
         raise ValueError(f"no such policy keys: {unknown}")
     o = DEFAULTS | options
@@ -144,7 +147,7 @@ def _route(o: dict[str, str]) -> Route:
         tenant=IdentityHeader(header="x-tenant-id", required=o["tenant"] == "required"),
         user=None,
         run=None,
-        labels=(),
+        labels=tuple(Label(name=k.partition(".")[2], header=v) for k, v in o.items() if k.startswith("label.")),
         candidates=tuple(_candidate(name) for name in CANDIDATES),
         rules=tuple(_rule(k.partition(".")[2], v) for k, v in o.items() if k.startswith("rule.")),
         order=tuple(o["order"].split(",")),

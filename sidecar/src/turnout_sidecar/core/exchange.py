@@ -19,7 +19,7 @@ whole answer with a clean end or an error event with a reset. An attempt that fa
 from enum import IntEnum
 
 from turnout_sidecar import metrics
-from turnout_sidecar.core import admission, failures, plan, refusals, retry, telling
+from turnout_sidecar.core import admission, failures, identity, plan, refusals, retry, telling
 from turnout_sidecar.core.admission import Admitted, Refused
 from turnout_sidecar.core.attempt import MAX_ANSWER, MAX_ERROR, NO_STREAM, Attempt
 from turnout_sidecar.core.budget import Shortfall, ShortfallKind
@@ -237,6 +237,8 @@ class Exchange:
         admitted.request.asked_at = self._services.wall() // 1_000
         self._deadline = Millis(now + route.policy.deadlines.total)
         self._purse = Purse(self._services, admitted, self._deadline)
+        if route.policy.labels and (labels := identity.labels(self.host, route.policy.labels)):
+            self.host.record("labels", labels)
         choices = self._choices(admitted) if route.rules else route.order
         self._journey = Journey(route, choices[0])
         route.permits.active += 1
@@ -663,6 +665,8 @@ class Exchange:
         sink = services.metrics
         if route is None:
             sink.count(metrics.REQUESTS, ("", ended))
+            if ended != "ok":
+                host.record("reason", ended)
             return
         sink.count(metrics.REQUESTS, route.ok_labels if ended == "ok" else (route.key, ended))
         host.record("route", route.key)

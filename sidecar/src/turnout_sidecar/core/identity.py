@@ -7,7 +7,7 @@ from turnout_sidecar.core import refusals
 from turnout_sidecar.core.host import Host
 from turnout_sidecar.core.refusals import Code
 from turnout_sidecar.messages import Refusal
-from turnout_sidecar.policy.model import IdentityHeader
+from turnout_sidecar.policy.model import IdentityHeader, Label
 
 NOBODY = "-"
 """The subject of requests that name none, where that is allowed. All of them share it."""
@@ -33,3 +33,9 @@ def subject(host: Host, identity: IdentityHeader | None, what: str) -> str | Ref
         words = f"The header '{identity.header}' is longer than {LONGEST} characters when percent-encoded."
         return refusals.refusal(Code.IDENTITY_INVALID, words, identity.header)
     return encoded
+
+
+def labels(host: Host, wanted: tuple[Label, ...]) -> str:
+    """The labels that this request carries, for the access log: ``name=value`` with what is not plain percent-encoded and cut."""
+    found = ((label.name, host.header(label.header)) for label in wanted)
+    return ",".join(f"{name}={quote(value, safe='')[:LONGEST]}" for name, value in found if value)

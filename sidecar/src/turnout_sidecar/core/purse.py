@@ -42,7 +42,10 @@ class Purse:
             None if limit is None else NanoUSD(max(limit - self.charged, 0)),
             None if rehearsal is None else rehearsal.run,
         )
-        return reserve(self._services.book, ask, now, frugal=self._patience_over(now))
+        held = reserve(self._services.book, ask, now, frugal=self._patience_over(now))
+        if isinstance(held, Held):
+            self._services.holds += 1
+        return held
 
     def may_wait(self, short: Shortfall, now: Millis) -> Millis | None:
         """Until when it makes sense to wait for this money; None where it makes none. The time counts from the first wait."""
@@ -62,6 +65,7 @@ class Purse:
         assert not attempt.settled, "an attempt is settled once"
         attempt.settled = True
         services, held = self._services, attempt.held
+        services.holds -= 1
         if held.hold is not None:
             if charge:
                 services.book.settle(held.hold, charge)

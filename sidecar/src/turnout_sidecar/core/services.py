@@ -34,6 +34,8 @@ class Services:
     """have `on_alarm` of a parked exchange called soon; callable on any thread"""
     parking: "Parking[Exchange]" = field(default_factory=Parking)
     open: "set[Exchange]" = field(default_factory=set)
+    holds: int = 0
+    """attempts whose money is neither settled nor released"""
 
     def freed(self, accounts: tuple[str, ...]) -> None:
         """Money came back to these accounts: whoever waits for it tries again."""

@@ -281,7 +281,7 @@ class ChunkRelay:
             delta = choice.delta
             if delta.content or delta.refusal or delta.tool_calls or delta.reasoning_content:
                 self.content = True
-                self.events += 1
+                self.events += _says(delta)
                 self.text_bytes += size
             if choice.finish_reason is not None:
                 self._finishes += 1
@@ -305,3 +305,11 @@ class ChunkRelay:
             return b""
         told = last if last.startswith(b'{"turnout":') else signalled(last, self._signal)
         return b"data: " + told + b"\n\n"
+
+
+def _says(delta: openai_wire.WireText) -> bool:
+    """Whether this event is a token at least; some servers open a tool's arguments with an empty piece."""
+    if delta.content or delta.refusal or delta.reasoning_content:
+        return True
+    functions = [call.function for call in delta.tool_calls or () if call.function is not None]
+    return any(function.name or function.arguments for function in functions)

@@ -6,6 +6,7 @@ from turnout_sidecar.dialects.reframing import reframed
 from turnout_sidecar.messages import (
     Answered,
     ChatRequest,
+    Chunk,
     ClientDialect,
     Headers,
     Malformed,
@@ -115,7 +116,7 @@ class TranslatedRelay:
                 self.usage = chunk.usage or self.usage
                 if chunk.text or chunk.refusal or chunk.tool is not None:
                     self.content = True
-                    self.events += 1
+                    self.events += _says(chunk)
                     self.text_bytes += len(chunk.text.encode()) + len(chunk.refusal.encode())
                     self.text_bytes += len(chunk.tool.arguments.encode()) + 64 if chunk.tool is not None else 0
                 if chunk.finish:
@@ -141,3 +142,9 @@ class TranslatedRelay:
 
     def error_event(self, refusal: Refusal, signal: bytes) -> bytes:
         return self._encoder.error(refusal, signal)
+
+
+def _says(chunk: Chunk) -> bool:
+    """Whether this event is a token at least; some vendors open a tool's arguments with an empty piece."""
+    tool = chunk.tool
+    return bool(chunk.text or chunk.refusal or (tool is not None and (tool.name or tool.arguments)))
