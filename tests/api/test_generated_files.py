@@ -29,7 +29,9 @@ def test_a_stale_crd_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_the_reference_is_that_of_the_models() -> None:
     folder = ROOT / "docs" / "reference"
 
-    assert {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")} == reference.files()
+    pages = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+    pages.pop("metrics.md")  # of the sidecar's metrics: its own test holds it to their table
+    assert pages == reference.files()
 
 
 def test_a_stale_page_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,6 @@ from turnout_sidecar.policy.units import Millis, NanoUSD, Tokens
 DRILL_PROBES = 10
 """FallbackDrill's default count; each has a control probe beside it."""
 
-RESPOND_MESSAGE = "This answer is not available now."
-"""Says nothing about providers; the code and the headers say why."""
-
 
 def max_input(spec: LLMRouteSpec) -> Tokens | None:
     """`budget.tokens.maxInput`, else the preset's."""

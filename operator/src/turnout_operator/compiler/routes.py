@@ -171,7 +171,7 @@ def _step(step: Step) -> policy.Step | None:
     if step.respond is not None:
         return policy.RespondStep(
             status=step.respond.status,
-            message=step.respond.message or defaults.RESPOND_MESSAGE,
+            message=step.respond.message or "",  # the sidecar says what the fault was
             retry_after=Millis(step.respond.retry_after.millis()) if step.respond.retry_after else None,
         )
     return None
