@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from turnout_operator import clusters, compiler, snapshot
 from turnout_operator.ir import Compilation
 from turnout_operator.render.envoy import Edge, Resources, message, resources
 from turnout_operator.render.envoy.cluster import GENUINE
+from turnout_operator.render.envoy.listener import MAX_BODY
 from turnout_operator.render.envoy.local_reply import replies
 from turnout_operator.serve import keys
 from turnout_operator.xds import view
 from turnout_operator.xds.kind import Kind
+from turnout_sidecar.envoy import build
 
 TESTDATA = Path(__file__).parent / "testdata"
 GOLDEN = os.environ.get("TURNOUT_GOLDEN") == "1"
@@ -133,7 +136,15 @@ def test_the_edge_keeps_envoys_guide_for_untrusted_clients() -> None:
         assert manager["stream_idle_timeout"] == "0s"
         assert (manager["use_remote_address"], manager["normalize_path"], manager["merge_slashes"]) == (True,) * 3
         assert manager["server_header_transformation"] == "PASS_THROUGH"
-        assert manager["http_filters"][0]["typed_config"]["max_request_bytes"] == 1_048_576
+        assert [f["name"] for f in manager["http_filters"]] == ["turnout-engine"]
+
+
+def test_the_engines_filter_bounds_a_request_as_the_listener_says() -> None:
+    """It collects the body itself: a buffering filter before it would do so twice. tests/envoy proves the 413 on both protocols."""
+    source = (build.native() / "filter.c").read_text()
+    shift = re.search(r"#define LARGEST_REQUEST \(1 << (\d+)\)", source)
+    assert shift is not None
+    assert 1 << int(shift[1]) == MAX_BODY
 
 
 def test_only_the_sidecar_itself_reaches_its_second_listener() -> None:

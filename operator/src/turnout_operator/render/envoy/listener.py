@@ -20,6 +20,7 @@ SELF = "turnout-self"
 """An internal listener: no address, so nothing outside this process reaches it. The bootstrap's cluster of that name does."""
 
 MAX_BODY = 1 << 20
+"""Of a request. The engine's filter collects it and asks Envoy for a buffer of this size (`sidecar/native/filter.c`)."""
 STREAM_WINDOW = 64 * 1024
 CONNECTION_WINDOW = 1 << 20
 MAX_STREAMS = 100
@@ -78,7 +79,7 @@ def _http(stat_prefix: str, log: list[dict[str, Any]]) -> dict[str, Any]:
                 {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "non_forwarding_action": {}}]}
             ],
         },
-        "http_filters": [_whole_body(), {"name": ENGINE, "config_discovery": discovery()}],
+        "http_filters": [{"name": ENGINE, "config_discovery": discovery()}],
     }
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
 
@@ -114,9 +115,3 @@ def _hygiene() -> dict[str, Any]:
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
     }
-
-
-def _whole_body() -> dict[str, Any]:
-    """Collects the request and refuses a larger one with 413. Without it HTTP/2 would be bounded by its stream window instead."""
-    typed = {"@type": URL + "envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": MAX_BODY}
-    return {"name": "envoy.filters.http.buffer", "typed_config": typed}
