@@ -312,22 +312,27 @@ def test_the_command_line_runs_shows_and_lists_drills_with_exit_codes_for_ci(
     assert "not found" in missing.stderr
 
 
+def is_rehearsed(installed: Installation, namespace: str, within: float) -> dict[str, Any]:
+    """The condition once it is True; else what the drills say."""
+
+    def condition() -> dict[str, Any] | None:
+        found = installed.condition("llmroute", namespace, "answer", "Rehearsed")
+        return found if found.get("status") == "True" else None
+
+    try:
+        return waiting.until(condition, what="the route to be rehearsed", within=within, every=0.5)
+    except waiting.NeverHappenedError as e:
+        drills = installed.plane.kubectl("get", "fallbackdrills,events", "-n", namespace, "-o", "yaml").stdout
+        raise AssertionError(f"{e}\n{drills}") from e
+
+
 def test_a_schedule_stamps_a_drill_and_the_route_is_rehearsed(world: World) -> None:
     installed = world.installed
     (sidecar,) = settle(world, "weekly", "app")
     try:
         drills = {"schedule": "* * * * *", "suspend": False, "faults": ["Unavailable"], "faultDuration": "10s"}
         installed.apply(quick("answer", "weekly", **drills))
-        rehearsed = waiting.until(
-            lambda: (
-                found
-                if (found := installed.condition("llmroute", "weekly", "answer", "Rehearsed")).get("status") == "True"
-                else None
-            ),
-            what="the route to be rehearsed",
-            within=180,
-            every=0.5,
-        )
+        rehearsed = is_rehearsed(installed, "weekly", within=180)
         assert rehearsed["reason"] == "Rehearsed"
         listed = json.loads(installed.plane.kubectl("get", "fallbackdrills", "-n", "weekly", "-o", "json").stdout)
         passed = [d for d in listed["items"] if d["status"].get("verdict") == "Passed"]
