@@ -45,11 +45,11 @@ demo: setup testbed ## The main job: operator, two sidecars, real trace, an outa
 demo-down: ## End what `make demo` left up
 	@$(python) -m demo.down
 
-cluster: setup testbed ## A local control plane with the CRDs and the chart, for trying things by hand
-	@$(python) -m turnout_testing.controlplane up --dir .turnout/cluster
+cluster: setup testbed ## A local control plane with the chart and two operators, for trying things by hand
+	@$(python) -m turnout_testing.cluster up
 
 cluster-down: ## End it
-	@$(python) -m turnout_testing.controlplane down --dir .turnout/cluster
+	@$(python) -m turnout_testing.cluster down
 
 clean: ## Remove what builds and tests left in the checkout (not the cache)
 	rm -rf .turnout .pytest_cache .mypy_cache .ruff_cache .hypothesis
