@@ -11,6 +11,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,15 @@ class Sidecar:
     """One Envoy with the engine, identified by a Pod object's token, listening on a loopback port of its own."""
 
     def __init__(
-        self, installation: Installation, namespace: str, name: str, *, python_path: tuple[str, ...] = ()
+        self,
+        installation: Installation,
+        namespace: str,
+        name: str,
+        *,
+        python_path: tuple[str, ...] = (),
+        by_road: Callable[[int], int] = lambda port: port,
     ) -> None:
+        self._by_road = by_road
         self.namespace = namespace
         self.name = name
         self._installation = installation
@@ -193,14 +201,16 @@ class Sidecar:
 
     def _bootstrap(self, token_sds: Path) -> dict[str, Any]:
         first, *rest = self._installation.replicas
+        road = self._by_road
         return bootstrap.bootstrap(
             node=bootstrap.Node(id=f"{self.namespace}.{self.name}", namespace=self.namespace, version="0.1.0"),
             control=bootstrap.ControlPlane(
                 host=LOOPBACK,
-                xds_port=first.xds_port,
-                report_port=first.report_port,
+                xds_port=road(first.xds_port),
+                report_port=road(first.report_port),
                 standby=tuple(
-                    bootstrap.Replica(host=LOOPBACK, xds_port=r.xds_port, report_port=r.report_port) for r in rest
+                    bootstrap.Replica(host=LOOPBACK, xds_port=road(r.xds_port), report_port=road(r.report_port))
+                    for r in rest
                 ),
                 tls=bootstrap.Tls(ca_file=str(self._installation.ca_file()), server_name=f"{SERVICE}.{NAMESPACE}.svc"),
                 token_sds=str(token_sds),
@@ -263,9 +273,16 @@ class Installation:
         """The replica that says it leads."""
         return next((r for r in self.replicas if r.leads), None)
 
-    def sidecar(self, namespace: str, name: str, *, python_path: tuple[str, ...] = ()) -> Sidecar:
-        """A started sidecar of that namespace."""
-        made = Sidecar(self, namespace, name, python_path=python_path)
+    def sidecar(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        python_path: tuple[str, ...] = (),
+        by_road: Callable[[int], int] = lambda port: port,
+    ) -> Sidecar:
+        """A started sidecar of that namespace. `by_road`: which port it takes to reach a port of an operator."""
+        made = Sidecar(self, namespace, name, python_path=python_path, by_road=by_road)
         made.start()
         self.sidecars.append(made)
         return made
