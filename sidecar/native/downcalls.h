@@ -25,3 +25,6 @@ int turnout_gauge(void *config, size_t id, turnout_bytes *labels, size_t count, 
 int turnout_observe(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value);
 
 void turnout_log(int level, const char *words, size_t size);
+
+/* How many events `data` begins with that are `head`, some text and `tail`: their number << 32 | their size. */
+int64_t turnout_alike(const char *data, size_t size, const char *head, size_t head_size, const char *tail, size_t tail_size);

@@ -21,6 +21,7 @@ from turnout_sidecar.core.probe import Probe, ProbeAnswer
 from turnout_sidecar.core.runtime import Load, Runtime, ServedRoute
 from turnout_sidecar.core.services import Services
 from turnout_sidecar.dialects import passages
+from turnout_sidecar.dialects.alike import Alike
 from turnout_sidecar.metrics import MetricSink
 from turnout_sidecar.policy import codec
 from turnout_sidecar.policy.codec import PolicyRefused, RouteRefused
@@ -55,6 +56,7 @@ class Engine:
         self._services = Services(
             dialect=passages.OPENAI_CLIENTS, book=self.book, overlay=self._overlay, rng=rng, wall=wall
         )
+        self._alike: Alike | None = None
         self._passages = passages.passages(passages.OPENAI_CLIENTS)
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._loads: dict[str, Load] = {}
@@ -91,6 +93,16 @@ class Engine:
     @wake.setter
     def wake(self, call: Callable[[Exchange], None]) -> None:
         self._services.wake = call
+
+    @property
+    def alike(self) -> Alike | None:
+        """A cheaper check of a stream's events than Python has; set before the first policy."""
+        return self._alike
+
+    @alike.setter
+    def alike(self, check: Alike | None) -> None:
+        self._alike = check
+        self._passages = passages.passages(passages.OPENAI_CLIENTS, check)
 
     # Policies
 

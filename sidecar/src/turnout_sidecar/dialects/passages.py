@@ -1,5 +1,6 @@
 """Which dialect each client API and each pool speaks, and the passage between them. A new dialect is entered here."""
 
+from turnout_sidecar.dialects.alike import Alike
 from turnout_sidecar.dialects.anthropic import Anthropic
 from turnout_sidecar.dialects.openai_chat import OpenAIChat
 from turnout_sidecar.dialects.openai_passage import SameOpenAI
@@ -17,12 +18,12 @@ PROVIDERS: dict[Dialect, ProviderDialect] = {
 }
 
 
-def passage(client: ClientDialect, provider: Dialect) -> Passage:
-    """Bytes travel where both ends speak alike; anything else is translated."""
+def passage(client: ClientDialect, provider: Dialect, alike: Alike | None = None) -> Passage:
+    """Bytes travel where both ends speak alike; anything else is translated. `alike` makes the checks of streams cheaper."""
     if client is _OPENAI and provider is Dialect.OPENAI:
-        return SameOpenAI(_OPENAI)
+        return SameOpenAI(_OPENAI, alike)
     return Translated(client, PROVIDERS[provider])
 
 
-def passages(client: ClientDialect) -> dict[Dialect, Passage]:
-    return {provider: passage(client, provider) for provider in PROVIDERS}
+def passages(client: ClientDialect, alike: Alike | None = None) -> dict[Dialect, Passage]:
+    return {provider: passage(client, provider, alike) for provider in PROVIDERS}

@@ -58,6 +58,7 @@ class Control:
             epoch=self._epoch, rng=random.Random(int.from_bytes(os.urandom(8))), record=self._record, wall=wall
         )
         self.engine.metrics = self.sink
+        self.engine.alike = _alike
         self.engine.on_need = self.need
         self.engine.wake = self._wake
         self._reporting = Reporting(Millis(self.settings.report_interval_ms), random.Random(os.getpid()))
@@ -261,6 +262,12 @@ class Control:
         if self._record is not None and acknowledged:
             self._record.path.unlink(missing_ok=True)
         lib.turnout_shutdown_done()
+
+
+def _alike(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
+    """`turnout_sidecar.dialects.alike`, in C."""
+    found: int = lib.turnout_alike(data, len(data), head, len(head), tail, len(tail))
+    return found >> 32, found & 0xFFFFFFFF
 
 
 def wall() -> int:
