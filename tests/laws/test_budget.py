@@ -145,7 +145,7 @@ class Budget(RuleBasedStateMachine):
 
 
 SCHEDULES = settings(
-    max_examples=300,
+    max_examples=200,
     stateful_step_count=60,
     derandomize=True,
     database=None,
