@@ -106,8 +106,9 @@ class Bed:
             | {"probes": {"count": 6, "interval": "100ms", "minSamples": 3}}
             | spec,
         }
-        name: str = self.client.create(FALLBACK_DRILLS, self.namespace, body)["metadata"]["name"]
-        return name
+        created = self.client.create(FALLBACK_DRILLS, self.namespace, body)
+        self.cache.put(FALLBACK_DRILLS, created)  # as the watch does
+        return str(created["metadata"]["name"])
 
     def exchange(self) -> None:
         """Every sidecar reports and takes its orders."""
@@ -472,6 +473,7 @@ def test_a_schedule_stamps_each_fault_once_though_two_leaders_look(bed: Bed) -> 
         runner.reconcile_schedule(bed.namespace, ROUTE)
     (drill,) = list(bed.client.every(FALLBACK_DRILLS, bed.namespace))
     assert drill["spec"]["faults"] == [{"type": "Unavailable"}]
+    assert bed.woken == {drill["metadata"]["name"]}
     assert drill["metadata"]["ownerReferences"][0]["name"] == ROUTE
     route = bed.client.get(LLM_ROUTES, bed.namespace, ROUTE)
     assert datetime.fromisoformat(route["status"]["drills"]["lastScheduleTime"]) == due

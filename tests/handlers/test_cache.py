@@ -48,3 +48,15 @@ def test_a_resync_drops_what_is_gone_and_says_whether_it_found_news() -> None:
     assert not cache.reset(LLM_ROUTES, [route(1)])
     assert cache.reset(LLM_ROUTES, [])
     assert cache.all(LLM_ROUTES) == ()
+
+
+def test_an_edit_that_comes_back_with_our_own_write_is_left_for_the_watch_to_tell() -> None:
+    cache = Cache()
+    cache.put(LLM_ROUTES, route(1))
+    cache.wrote(LLM_ROUTES, route(3, spec={"owner": "edited"}, status={"observedGeneration": 1}))
+    assert cache.put(LLM_ROUTES, route(2, spec={"owner": "edited"}))
+    cache.wrote(LLM_ROUTES, route(3, spec={"owner": "edited"}, status={"observedGeneration": 1}))
+    kept = cache.get(LLM_ROUTES, "support", "answer")
+    assert kept is not None
+    assert kept["status"] == {"observedGeneration": 1}
+    assert not cache.put(LLM_ROUTES, route(3, spec={"owner": "edited"}, status={"observedGeneration": 1}))

@@ -27,6 +27,16 @@ class Cache:
             kind[key] = _lean(body)
         return known is None or _significant(known) != _significant(body)
 
+    def wrote(self, resource: Resource, body: Object) -> None:
+        """Keeps the answer to a write of our own, if only what we write has changed. An edit of somebody's that came back with it is
+        left for the watch to tell: taken up here, it would be no news there, and nobody would act on it."""
+        key = _key(body)
+        with self._lock:
+            kind = self._objects.setdefault(resource.kind, {})
+            known = kind.get(key)
+            if known is not None and not _older(body, known) and _significant(known) == _significant(body):
+                kind[key] = _lean(body)
+
     def drop(self, resource: Resource, namespace: str, name: str) -> bool:
         with self._lock:
             return self._objects.get(resource.kind, {}).pop((namespace, name), None) is not None

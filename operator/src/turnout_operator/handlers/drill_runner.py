@@ -92,7 +92,7 @@ class DrillRunner:
         self._now = now
         self._rehearsing = Rehearsing()
         self._reports = Reports(client, namespace)
-        self._scheduler = Scheduler(client=client, cache=cache, recorder=recorder, now=now)
+        self._scheduler = Scheduler(client=client, cache=cache, recorder=recorder, wake=wake, now=now)
 
     # What the lease service calls
 
@@ -319,7 +319,7 @@ class DrillRunner:
         written = self._client.merge(
             FALLBACK_DRILLS, namespace, name, {"metadata": metadata, "status": patch}, subresource="status"
         )
-        self._cache.put(FALLBACK_DRILLS, written)
+        self._cache.wrote(FALLBACK_DRILLS, written)
         return written
 
     def _tell(self, body: Object, judgement: Judgement, now: datetime) -> None:

@@ -38,10 +38,20 @@ _LONGEST = 3600.0
 class Scheduler:
     """One reconcile of a route at a time."""
 
-    def __init__(self, *, client: Client, cache: Cache, recorder: Recorder, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        client: Client,
+        cache: Cache,
+        recorder: Recorder,
+        wake: Callable[[str, str], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        """`wake` has a drill looked at soon."""
         self._client = client
         self._cache = cache
         self._recorder = recorder
+        self._wake = wake
         self._now = now
         self._scheduled: dict[tuple[str, str], datetime] = {}
         self._told: dict[tuple[str, str], datetime] = {}
@@ -123,7 +133,9 @@ class Scheduler:
             created = self._client.create(FALLBACK_DRILLS, namespace, body)
         except Conflict:
             return  # another leader, or an earlier try of ours, stamped the same drill
+        # The watch will find nothing new in what the cache knows already, so it is ours to say that there is work.
         self._cache.put(FALLBACK_DRILLS, created)
+        self._wake(namespace, stamp.name)
         self._recorder.record(owner, "Normal", "DrillScheduled", f"{stamp.fault}: {stamp.name}")
 
     def _tell_passed(self, route: Object, passed: Passed) -> None:
@@ -153,15 +165,13 @@ class Scheduler:
 
     def _patch(self, route: Object, drills: Object) -> Object:
         metadata = {"resourceVersion": route["metadata"]["resourceVersion"]}
-        written = self._client.merge(
+        return self._client.merge(
             LLM_ROUTES,
             route["metadata"]["namespace"],
             route["metadata"]["name"],
             {"metadata": metadata, "status": {"drills": drills}},
             subresource="status",
         )
-        self._cache.put(LLM_ROUTES, written)
-        return written
 
     def _drills(self, namespace: str, route: str) -> list[DrillView]:
         return [

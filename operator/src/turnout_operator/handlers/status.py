@@ -150,7 +150,7 @@ class StatusWriter:
             "status": status,
         }
         try:
-            self._cache.put(resource, self._client.apply(resource, applied, subresource="status"))
+            self._cache.wrote(resource, self._client.apply(resource, applied, subresource="status"))
         except NotFound:
             return  # deleted meanwhile
         if _but(status, MONEY) != _but(before, MONEY):
