@@ -149,8 +149,10 @@ class ChunkRelay:
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        if self._shape is None or self._alike is None:
+        if self._alike is None:
             return self._feed_whole(data)
+        if self._shape is None:
+            return self._feed_to_learn(data)
         count, used = self._alike(data, *self._shape)
         if not count:
             return self._feed_unlike(data)
@@ -178,6 +180,16 @@ class ChunkRelay:
         if data.count(b"\n") != 2 * len(events):
             return self._feed_any(data)
         return self._feed_plain(data, events)
+
+    def _feed_to_learn(self, data: bytes) -> bytes:
+        """The first event alone, since the rest of the read may well be of its shape."""
+        end = data.find(b"\n\n") + 2
+        if end < 2 or end == len(data):
+            return self._feed_whole(data)
+        front, rest = self._feed_whole(data[:end]), data[end:]
+        if not self._plain:
+            return front + self._feed_any(rest)
+        return front + (self._feed_whole(rest) if self._shape is None else self.feed(rest))
 
     def _feed_unlike(self, data: bytes) -> bytes:
         """Not of the shape that was learned. Some providers pad each event with a string of its own: there is no shape then."""
