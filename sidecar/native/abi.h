@@ -44,7 +44,6 @@ uint32_t ENVOY(get_concurrency)(void);
 bool ENVOY(http_get_header)(void *filter, int map, bytes key, bytes *value, size_t index, size_t *count);
 size_t ENVOY(http_get_body_chunks_size)(void *filter, int kind);
 bool ENVOY(http_get_body_chunks)(void *filter, int kind, bytes *chunks);
-bool ENVOY(http_received_buffered_request_body)(void *filter);
 void ENVOY(http_set_buffer_limit)(void *filter, uint64_t limit);
 int ENVOY(http_filter_start_http_stream)(void *filter, uint64_t *id, bytes cluster, pair *headers, size_t count,
                                          bytes body, bool end, uint64_t timeout_ms);

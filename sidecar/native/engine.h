@@ -20,14 +20,19 @@ typedef struct answer {
 
 /* One client request. Slots are never freed, only reused under a new key, so a late wake from another thread reads
  * valid memory, sees another key and does nothing. */
+struct event;
 struct turnout_filter {
   void *envoy;
   void *scheduler;
   uint64_t key;    /* one per request, never reused; 0 in a free slot */
   uint64_t policy; /* the filter config's token */
   bool asked;      /* Python has the request */
+  bool left;       /* the client is gone: Envoy takes nothing more for it */
+  bool ready;      /* events of it wait to be told */
   bool ended;      /* our last byte, or a reset, was handed to Envoy: nothing goes up any more */
   answer *answers;
+  struct event *first_event, *last_event;
+  turnout_filter *next_ready, *previous_ready;
   turnout_filter *next_free;
 };
 
@@ -42,6 +47,21 @@ answer *answer_begin(turnout_filter *filter, uint64_t stream, const turnout_head
 bool answer_append(answer *whole, const bytes *chunks, size_t count);
 void answer_drop(turnout_filter *filter, uint64_t stream);
 void answer_drop_all(turnout_filter *filter);
+
+/* cohort.c: what Envoy tells of is noted, and told to Python together at the end of the loop's turn */
+#define COHORT 0 /* the scheduler's event; a request's key is never 0 */
+void note_request(turnout_filter *filter);
+void note_head(turnout_filter *filter, uint64_t stream, const turnout_head *head, bool end);
+void note_data(turnout_filter *filter, uint64_t stream, const bytes *chunks, size_t count, bool end);
+void note_answer(turnout_filter *filter, uint64_t stream);
+void note_end(turnout_filter *filter, uint64_t stream);
+void note_reset(turnout_filter *filter, uint64_t stream);
+void tell_pending(turnout_filter *filter);
+void forget_pending(turnout_filter *filter);
+void tell_cohort(void);
+
+/* filter.c: tells Python of the whole request */
+void ask(turnout_filter *filter);
 
 /* headers.c: `packed` is key NUL value NUL … of `pairs` pairs; false when that is not so or a byte is not printable */
 bool headers_unpack(const char *packed, size_t size, pair *out, size_t pairs);

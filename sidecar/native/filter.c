@@ -53,41 +53,34 @@ static bytes request_header(void *envoy, const char *name) {
   return value;
 }
 
-static void ask(turnout_filter *f, bytes body) {
+void ask(turnout_filter *f) {
   bytes method = request_header(f->envoy, ":method"), path = request_header(f->envoy, ":path");
+  bytes body = body_of(f->envoy, BUFFERED_REQUEST_BODY);
   f->asked = true;
-  slot_wakeable(f);
   turnout_up_request(f, f->key, f->policy, method.at, method.size, path.at, path.size, body.at, body.size);
+}
+
+static void requested(turnout_filter *f) {
+  slot_wakeable(f);
+  note_request(f);
 }
 
 HOOK(int, http_filter_request_headers)(void *envoy, const void *filter, bool end) {
   /* Else HTTP/2 would be bounded by its stream window. What is larger is Envoy's own 413. */
   if (!end) ENVOY(http_set_buffer_limit)(envoy, LARGEST_REQUEST);
-  if (end) ask((turnout_filter *)filter, (bytes){"", 0});
+  if (end) requested((turnout_filter *)filter);
   return HEADERS_STOP;
 }
 
 HOOK(int, http_filter_request_body)(void *envoy, const void *filter, bool end) {
-  if (!end) return BODY_STOP_AND_BUFFER;
-  /* A buffering filter before this one hands over its buffer: what was received then is the buffer itself. */
-  bytes before = {"", 0};
-  if (!ENVOY(http_received_buffered_request_body)(envoy)) before = body_of(envoy, BUFFERED_REQUEST_BODY);
-  if (!before.size) {
-    ask((turnout_filter *)filter, body_of(envoy, RECEIVED_REQUEST_BODY));
-    return BODY_STOP_NO_BUFFER;
-  }
-  char *kept = malloc(before.size);
-  if (kept) memcpy(kept, before.at, before.size);
-  bytes last = body_of(envoy, RECEIVED_REQUEST_BODY);
-  char *whole = kept ? realloc(kept, before.size + last.size) : NULL;
-  if (whole) memcpy(whole + before.size, last.at, last.size);
-  ask((turnout_filter *)filter, whole ? (bytes){whole, before.size + last.size} : (bytes){"", 0});
-  free(whole ? whole : kept);
-  return BODY_STOP_NO_BUFFER;
+  (void)envoy;
+  if (end) requested((turnout_filter *)filter);
+  return BODY_STOP_AND_BUFFER;
 }
 
 HOOK(int, http_filter_request_trailers)(void *envoy, const void *filter) {
-  ask((turnout_filter *)filter, body_of(envoy, BUFFERED_REQUEST_BODY));
+  (void)envoy;
+  requested((turnout_filter *)filter);
   return TRAILERS_STOP;
 }
 
@@ -96,15 +89,21 @@ HOOK(int, http_filter_request_trailers)(void *envoy, const void *filter) {
 HOOK(void, http_filter_stream_complete)(void *envoy, const void *filter) {
   (void)envoy;
   turnout_filter *f = (turnout_filter *)filter;
+  if (!f->asked) forget_pending(f);
   if (!f->asked || f->ended) return;
-  turnout_up_gone(f->key);
+  f->left = true;
+  tell_pending(f); /* what had come before it left counts: it is paid for */
+  if (!f->ended) turnout_up_gone(f->key);
   f->ended = true;
 }
 
 HOOK(void, http_filter_scheduled)(void *envoy, const void *filter, uint64_t event) {
   (void)envoy;
   const turnout_filter *f = filter;
-  if (!f->ended && f->key == event) turnout_up_woken(f->key);
+  if (event == COHORT)
+    tell_cohort();
+  else if (!f->ended && f->key == event)
+    turnout_up_woken(f->key);
 }
 
 static void pressure(const turnout_filter *f, int above) {
@@ -152,20 +151,15 @@ HOOK(void, http_filter_http_stream_headers)(void *envoy, const void *filter, uin
   turnout_filter *f = (turnout_filter *)filter;
   if (f->ended) return;
   turnout_head head = read_head(headers, count);
-  if (end || is_event_stream(&head) || !answer_begin(f, stream, &head)) turnout_up_head(f->key, stream, &head, end);
+  if (end || is_event_stream(&head) || !answer_begin(f, stream, &head)) note_head(f, stream, &head, end);
 }
 
 /* What was collected so far goes up in pieces: it grew too large, or its stream was reset. */
 static void stop_collecting(turnout_filter *f, answer *whole) {
-  turnout_up_head(f->key, whole->stream, &whole->head, 0);
-  if (whole->size && !f->ended) turnout_up_data(f->key, whole->stream, whole->body, whole->size, 0);
+  bytes so_far = {whole->body, whole->size};
+  note_head(f, whole->stream, &whole->head, false);
+  if (whole->size) note_data(f, whole->stream, &so_far, 1, false);
   answer_drop(f, whole->stream);
-}
-
-static void answered(turnout_filter *f, answer *whole) {
-  uint64_t stream = whole->stream;
-  turnout_up_answer(f->key, stream, &whole->head, whole->body ? whole->body : "", whole->size);
-  answer_drop(f, stream);
 }
 
 HOOK(void, http_filter_http_stream_data)(void *envoy, const void *filter, uint64_t stream, const bytes *chunks,
@@ -175,12 +169,11 @@ HOOK(void, http_filter_http_stream_data)(void *envoy, const void *filter, uint64
   if (f->ended) return;
   answer *whole = answer_of(f, stream);
   if (whole && answer_append(whole, chunks, count)) {
-    if (end) answered(f, whole);
+    if (end) note_answer(f, stream);
     return;
   }
   if (whole) stop_collecting(f, whole);
-  bytes data = chunks_join(chunks, count);
-  if (!f->ended && (data.size || end)) turnout_up_data(f->key, stream, data.at, data.size, end);
+  note_data(f, stream, chunks, count, end);
 }
 
 HOOK(void, http_filter_http_stream_trailers)(void *envoy, const void *filter, uint64_t stream, pair *trailers,
@@ -190,9 +183,9 @@ HOOK(void, http_filter_http_stream_trailers)(void *envoy, const void *filter, ui
   if (f->ended) return;
   answer *whole = answer_of(f, stream);
   if (whole)
-    answered(f, whole);
+    note_answer(f, stream);
   else
-    turnout_up_end(f->key, stream);
+    note_end(f, stream);
 }
 
 HOOK(void, http_filter_http_stream_complete)(void *envoy, const void *filter, uint64_t stream) {
@@ -206,5 +199,5 @@ HOOK(void, http_filter_http_stream_reset)(void *envoy, const void *filter, uint6
   if (f->ended) return;
   answer *whole = answer_of(f, stream);
   if (whole) stop_collecting(f, whole);
-  if (!f->ended) turnout_up_reset(f->key, stream);
+  note_reset(f, stream);
 }

@@ -10,7 +10,8 @@
 int64_t turnout_start(turnout_filter *filter, const char *cluster, size_t cluster_size, const char *authority,
                       size_t authority_size, const char *path, size_t path_size, const char *packed, size_t packed_size,
                       size_t pairs, const char *body, size_t body_size) {
-  enum { OURS = 4 };
+  enum { OURS = 4, CANNOT_SERVE = 4 };
+  if (filter->left) return -CANNOT_SERVE;
   pair headers[MOST_HEADERS];
   char length[24];
   int digits = snprintf(length, sizeof length, "%zu", body_size);
@@ -37,6 +38,7 @@ int turnout_send_head(turnout_filter *filter, int status, const char *packed, si
   int size = snprintf(digits, sizeof digits, "%d", status);
   headers[0] = (pair){":status", 7, digits, (size_t)size};
   if (pairs > MOST_HEADERS - 1 || !headers_unpack(packed, packed_size, headers + 1, pairs)) return -1;
+  if (filter->left) return 0;
   ENVOY(http_send_response_headers)(filter->envoy, headers, pairs + 1, false);
   return 0;
 }
@@ -44,12 +46,14 @@ int turnout_send_head(turnout_filter *filter, int status, const char *packed, si
 void turnout_send_data(turnout_filter *filter, const char *data, size_t size, int end) {
   /* Set first: Envoy may complete the stream inside the call, and that is then no client that left. */
   if (end) filter->ended = true;
+  if (filter->left) return;
   ENVOY(http_send_response_data)(filter->envoy, (bytes){data, size}, end != 0);
 }
 
 void turnout_reset(turnout_filter *filter) {
   static const char why[] = "turnout_cut_after_commit";
   filter->ended = true;
+  if (filter->left) return;
   ENVOY(http_filter_reset_stream)(filter->envoy, 0, (bytes){why, sizeof why - 1});
 }
 

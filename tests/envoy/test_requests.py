@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
+import random
+import socket
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -126,3 +131,33 @@ def test_requests_side_by_side_do_not_mix(double: Envoy) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("mode", ["pipe", "pipe:stream=50", "alarm:3", "cut:endless", "echo"])
+def test_clients_that_leave_at_any_moment_leave_the_sidecar_whole(double: Envoy, mode: str) -> None:
+    """An answer, an alarm or a cut may wait to be told in the very turn in which its client goes."""
+    chance = random.Random(1)
+    request = f"POST / HTTP/1.1\r\nhost: a\r\nx-mode: {mode}\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+    port = double.port("in")
+
+    def leave(_: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
+            wire.sendall(request[: chance.randrange(1, 2 * len(request))])
+            wire.settimeout(chance.choice((0.0001, 0.001, 0.003, 0.01)))
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                wire.recv(1 << 16)
+            if chance.random() < 0.5:  # a reset instead of an orderly end
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(leave, range(400)))
+    assert httpx.post(url(double), headers={"x-mode": "echo"}, timeout=20).status_code == 200
+    assert double.process is not None
+    assert double.process.poll() is None
+    assert "a bug in" not in double.log()
+    waiting.until(lambda: active(double) == 0, what="every request to be over", within=20)
+
+
+def active(envoy: Envoy) -> int:
+    line = envoy.admin("/stats?filter=^http.in.downstream_rq_active$").strip()
+    return int(line.rpartition(": ")[2])
