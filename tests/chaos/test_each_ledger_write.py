@@ -81,6 +81,7 @@ def test_an_operator_that_is_killed_at_any_write_loses_no_grant_and_gives_none_t
     rounds = list(product(range(1, FIRST_WRITES + 1), When))
     try:
         for number, (nth, when) in enumerate(rounds, start=1):
+            _await_service(traffic)
             traffic.mix = traffic.mix._replace(tenants=tenants(number))
             if number % 3 == 0:  # so that the end of a life is among the writes
                 world.sidecar.process.kill()
@@ -94,10 +95,8 @@ def test_an_operator_that_is_killed_at_any_write_loses_no_grant_and_gives_none_t
             assert operator.process.pid is None
             _nobody_overspends(bed, began)
             operator.start()
-        last = tenants(0)[0] + "-last"
-        traffic.mix = traffic.mix._replace(tenants=(last,))
-        account = f"{ROUTES}/route:watched/each/{last}"
-        waiting.until(lambda: account in bed.accounts(), what="a grant to somebody new", within=PATIENCE)
+        traffic.mix = traffic.mix._replace(tenants=tenants(len(rounds) + 1))
+        _await_service(traffic)
         traffic.pause()
         waiting.until(lambda: traffic.quiet, what="the load to end", within=PATIENCE)
         waiting.until(lambda: _books_agree(bed), what="the books to agree with the bill", within=PATIENCE)
@@ -111,6 +110,16 @@ def test_an_operator_that_is_killed_at_any_write_loses_no_grant_and_gives_none_t
         )
         print(f"  billed {billed / NANO:.4f}, charged {charged / NANO:.4f}, limit {LIMIT}")
     assert billed, "something was spent"
+
+
+def _await_service(traffic: Traffic) -> None:
+    """Work is resumed: somebody is answered again, on money that was granted after the last death."""
+    before = traffic.endings["answered"] + traffic.endings["streamed"]
+    waiting.until(
+        lambda: traffic.endings["answered"] + traffic.endings["streamed"] >= before + 3,
+        what="answers after the operator's return",
+        within=PATIENCE,
+    )
 
 
 def _bills(bed: Bed) -> dict[str, int]:
