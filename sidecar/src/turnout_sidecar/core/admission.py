@@ -97,10 +97,10 @@ def _admit_to(
     tenant = identity.subject(host, policy.tenant, "tenant")
     if isinstance(tenant, Refusal):
         return Refused(tenant, route)
-    user = identity.subject(host, policy.user, "user")
+    user = identity.NOBODY if policy.user is None else identity.subject(host, policy.user, "user")
     if isinstance(user, Refusal):
         return Refused(user, route)
-    run = identity.subject(host, policy.run, "agent run")
+    run = identity.NOBODY if policy.run is None else identity.subject(host, policy.run, "agent run")
     if isinstance(run, Refusal):
         return Refused(run, route)
     bound = token_bound(request.normal)

@@ -23,7 +23,6 @@ class Attempt:
         "first_by",
         "heard",
         "held",
-        "input_bound",
         "lane",
         "most_events",
         "output_bound",
@@ -46,7 +45,6 @@ class Attempt:
         lane: Lane,
         request: ChatRequest,
         held: Held,
-        input_bound: Tokens,
         deadlines: Deadlines,
         now: Millis,
         *,
@@ -56,7 +54,6 @@ class Attempt:
         self.lane = lane
         self.request = request
         self.held = held
-        self.input_bound = input_bound
         self.output_bound = Tokens(held.cap * request.answers)
         self.most_events = self.output_bound
         self.stream = NO_STREAM
@@ -95,7 +92,7 @@ class Attempt:
         return account.of_aborted(
             bound=self.held.amount,
             price=self.lane.price,
-            input_bound=self.input_bound,
+            input_bound=self.held.input_bound,
             output_bound=self.output_bound,
             usage=self.usage,
             text_bytes=0 if self.relay is None else self.relay.text_bytes,

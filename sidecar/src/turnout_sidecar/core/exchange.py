@@ -31,7 +31,7 @@ from turnout_sidecar.core.runtime import Lane, Runtime, ServedRoute
 from turnout_sidecar.core.services import Services
 from turnout_sidecar.messages import Headers, Malformed, Refusal, Relay, RequestFault, Unsayable, Usage
 from turnout_sidecar.policy.model import FaultClass, IdempotencyKey
-from turnout_sidecar.policy.units import Millis, NanoUSD, Tokens
+from turnout_sidecar.policy.units import Millis, NanoUSD
 
 HEAD_HELD = 64 << 10
 """Bytes of a stream without content that are kept back; more than that is shown, content or not."""
@@ -326,10 +326,9 @@ class Exchange:
                 lane.breaker.left(probe=probe)
             self._lacks(held, now)
             return
-        bound = Tokens(admitted.input_bound + lane.passage.overhead(admitted.request))
         deadlines = admitted.route.policy.deadlines
         synthetic = fault is not None
-        attempt = Attempt(lane, admitted.request, held, bound, deadlines, now, probe=probe, synthetic=synthetic)
+        attempt = Attempt(lane, admitted.request, held, deadlines, now, probe=probe, synthetic=synthetic)
         self._attempt = attempt
         self.state = _TRYING
         if fault is None:

@@ -32,6 +32,7 @@ class Held(NamedTuple):
 
     hold: Hold | None
     amount: NanoUSD
+    input_bound: Tokens
     cap: Tokens
     clamped: bool
 
@@ -50,14 +51,14 @@ def reserve(book: Book, ask: Ask, now: Millis, *, frugal: bool) -> Held | Shortf
         held = reserve(book, lower, now, frugal=frugal)
         return held._replace(clamped=True) if isinstance(held, Held) else held
     if amount == 0:
-        return Held(None, amount, ask.cap, clamped=False)
+        return Held(None, amount, ask.input_bound, ask.cap, clamped=False)
     if ask.run is not None:
         return _from_allowance(ask, ask.run, amount)
     if not ask.accounts:
-        return Held(None, amount, ask.cap, clamped=False)
+        return Held(None, amount, ask.input_bound, ask.cap, clamped=False)
     held_or_not = book.hold(tuple([(account, amount) for account in ask.accounts]), now)
     if isinstance(held_or_not, Hold):
-        return Held(held_or_not, amount, ask.cap, clamped=False)
+        return Held(held_or_not, amount, ask.input_bound, ask.cap, clamped=False)
     if held_or_not.kind is ShortfallKind.NO_LEASE and not frugal:
         return held_or_not
     return _clamped(book, ask, held_or_not, now)
@@ -70,7 +71,7 @@ def _clamped(book: Book, ask: Ask, short: Shortfall, now: Millis) -> Held | Shor
         return short
     amount = attempt_bound(ask.price, ask.input_bound, Tokens(lower.cap * ask.answers))
     hold = book.hold(tuple([(account, amount) for account in ask.accounts]), now)
-    return Held(hold, amount, lower.cap, clamped=True) if isinstance(hold, Hold) else short
+    return Held(hold, amount, ask.input_bound, lower.cap, clamped=True) if isinstance(hold, Hold) else short
 
 
 def _lowered(ask: Ask, budget: NanoUSD) -> Ask | None:
@@ -83,5 +84,5 @@ def _lowered(ask: Ask, budget: NanoUSD) -> Ask | None:
 
 def _from_allowance(ask: Ask, run: Run, amount: NanoUSD) -> Held | Shortfall:
     if run.hold(amount):
-        return Held(None, amount, ask.cap, clamped=False)
+        return Held(None, amount, ask.input_bound, ask.cap, clamped=False)
     return Shortfall(DRILL_ALLOWANCE, ShortfallKind.EXHAUSTED, NanoUSD(0), None)
