@@ -129,6 +129,17 @@ def test_in_flight_attempts_are_reported_by_pool() -> None:
     }
 
 
+def test_a_cluster_that_could_not_be_asked_is_reported_until_it_can_be_or_nobody_asks() -> None:
+    bed = FakeBed()
+    for line in ("policy retry=none", "request refused", 'upstream 1 answer "Hi" 9 2'):
+        bed.run(parse(line)[0].commands[0])
+    assert bed.engine.report(bed.clock.now).clusters_failing == ("openai-cluster",)
+    assert bed.engine.report(Millis(bed.clock.now + 60_000)).clusters_failing == ()
+    for line in ("request", 'upstream 1 answer "Hi" 9 2'):
+        bed.run(parse(line)[0].commands[0])
+    assert bed.engine.report(bed.clock.now).clusters_failing == ()
+
+
 def test_reports_are_numbered() -> None:
     engine = an_engine()
     assert [engine.report(NOW).sequence for _ in range(3)] == [1, 2, 3]

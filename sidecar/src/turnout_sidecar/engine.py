@@ -174,6 +174,7 @@ class Engine:
             refused_version=self._refused_version,
             refused_words=self._refused_words,
             refused_routes=() if runtime is None else runtime.refused,
+            clusters_failing=self._services.clusters_failing(now),
             breakers=tuple(
                 BreakerReport(pool=pool, model=model, state=breaker.state)
                 for (pool, model), breaker in sorted(self._breakers.items())

@@ -18,7 +18,8 @@ what was printed into the file. Commands, by what they do:
                                   begins a drill run on the route
     request [model=M] [stream] [usage] [tenant=T] [max_tokens=N] [text=T] [drill=fault|control] [header.NAME=V]
             [body=RAW] [method=M] [path=P] [field.NAME=JSON]
-            [as=NAME]             a client sends a request; what follows is about it
+            [as=NAME] [refused]   (refused: its first attempt cannot even be started; fake host only)
+                                  a client sends a request; what follows is about it
     on NAME                       what follows is about this earlier request
     upstream N EVENT …            what provider does on the N-th attempt of the latest request:
         head [status=200] [type=T] [retry-after=V]      role | chunk TEXT | tool NAME ARGS | finish [REASON]

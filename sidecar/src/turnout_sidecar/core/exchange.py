@@ -349,9 +349,13 @@ class Exchange:
         self._count_attempt()
         road = lane.roads[0] if len(lane.roads) == 1 else self._services.rng.choices(lane.roads, lane.weights)[0]
         stream = self.host.start(road.endpoint, road.path, self._attempt_headers(lane), body)
+        failing = self._services.failing
         if isinstance(stream, StartFailure):
+            failing[road.endpoint.cluster] = now
             self._failed(Failure.CONNECT, now, ended=True)
             return
+        if failing:
+            failing.pop(road.endpoint.cluster, None)
         attempt.stream = stream
         lane.load.in_flight += 1
         if attempt.held.clamped:
