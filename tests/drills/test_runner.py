@@ -505,6 +505,29 @@ def test_a_scheduled_time_rehearses_every_fault_in_turn(bed: Bed) -> None:
     assert {v.fault.value for v in known.passed} == {"Unavailable", "RateLimited"}
 
 
+def test_history_limits_take_old_drills_with_their_reports_and_leave_the_newest_evidence(bed: Bed) -> None:
+    bed.sidecar("pod-1")
+    bed.route = msgspec.structs.replace(
+        bed.route, drills=msgspec.structs.replace(bed.route.drills, keep_successful=0, keep_failed=0)
+    )
+    stamped = {"annotations": {"turnout.dev/scheduled-at": "2026-11-01T09:00:00Z"}}
+    names = []
+    for _ in range(3):
+        name = bed.drill()
+        bed.client.merge(FALLBACK_DRILLS, bed.namespace, name, {"metadata": stamped})
+        bed.cache.put(FALLBACK_DRILLS, bed.client.get(FALLBACK_DRILLS, bed.namespace, name))
+        assert bed.run(name)["verdict"] == "Passed"
+        names.append(name)
+        bed.at += timedelta(seconds=1)
+    bed.runner.reconcile_schedule(bed.namespace, ROUTE)
+    assert {d["metadata"]["name"] for d in bed.client.every(FALLBACK_DRILLS, bed.namespace)} == {names[-1]}
+    for name in bed.woken & set(names[:-1]):
+        bed.runner.reconcile_drill(bed.namespace, name)
+    reports = list(bed.client.every(CONFIG_MAPS, bed.namespace, labels="turnout.dev/drill-report"))
+    assert [r["metadata"]["annotations"]["turnout.dev/of"] for r in reports] == [f"{bed.namespace}/{names[-1]}"]
+    assert {d.drill for d in bed.runner.rehearsal(bed.namespace, ROUTE).passed} == {names[-1]}
+
+
 def test_an_edit_of_the_way_makes_an_older_drill_worthless_and_an_edit_of_money_does_not(bed: Bed) -> None:
     bed.sidecar("pod-1")
     assert bed.run(bed.drill())["verdict"] == "Passed"

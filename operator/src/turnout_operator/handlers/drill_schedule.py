@@ -157,6 +157,7 @@ class Scheduler:
         for old in history.expired(facts, self._drills(namespace, name), current):
             self._client.delete(FALLBACK_DRILLS, namespace, old)
             self._cache.drop(FALLBACK_DRILLS, namespace, old)
+            self._wake(namespace, old)  # its report goes with it
 
     def _count(self, namespace: str, name: str) -> None:
         """A new life of the operator knows what earlier ones proved."""
