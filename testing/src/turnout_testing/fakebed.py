@@ -157,7 +157,7 @@ class FakeBed:
         arrived = self._arrived()
         assert number <= len(arrived), f"line {command.line}: there was no attempt {number}"
         stream = arrived[number - 1]
-        if self.host.streams[stream].fate != "open":
+        if self.host.streams[stream].fate != "open" or event == "asked":
             return
         if event == "reset" and stream not in self._heads:
             self._made_up(stream, "connection termination")

@@ -155,7 +155,7 @@ class RealBed:
     def _do_upstream(self, command: Command) -> None:
         number, event = int(command.arguments[0]), command.arguments[1]
         attempt = self._attempt(number)
-        if attempt.fate != "open":
+        if attempt.fate != "open" or event == "asked":
             return
         if event == "reset":
             attempt.break_off()
@@ -212,6 +212,19 @@ class RealBed:
         assert what == "budget", f"no show {what}"
         accounts = sorted(self._reports.accounts.items())
         return [f"{name} spent {spent} held {held}" for name, (_, spent, held) in accounts]
+
+    # For clients that are not the bed's own
+
+    def foreign(self, name: str) -> str:
+        """Attempts from now on belong to requests under this name; the URL where a client of one's own may send them."""
+        assert self._envoy is not None, "a policy comes first"
+        self._request = name
+        self._attempts[name] = []
+        return f"http://127.0.0.1:{self._envoy.port('in')}/v1"
+
+    def attempts(self, name: str) -> int:
+        """How many attempts have reached a provider under this name."""
+        return len(self._attempts[name])
 
     # The bed's own
 

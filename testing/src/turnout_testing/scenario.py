@@ -23,6 +23,7 @@ what was printed into the file. Commands, by what they do:
     on NAME                       what follows is about this earlier request
     upstream N EVENT …            what provider does on the N-th attempt of the latest request:
         head [status=200] [type=T] [retry-after=V]      role | chunk TEXT | tool NAME ARGS | finish [REASON]
+        asked (and nothing more: it has arrived there)
         usage IN OUT | done | answer TEXT [IN OUT] [model=M] | error TYPE | refusal TYPE | raw BYTES | end | reset
     provider CANDIDATE gone|back  nobody listens there any more, or somebody does again
     advance 300ms                 lets time pass
