@@ -172,6 +172,10 @@ void forget_pending(turnout_filter *f) {
 }
 
 void tell_cohort(void) {
-  while (first_ready) tell_pending(first_ready);
+  while (first_ready) {
+    orders_collect();
+    while (first_ready) tell_pending(first_ready);
+    orders_carry_out();
+  }
   called_back = NULL;
 }

@@ -21,6 +21,7 @@ typedef struct answer {
 /* One client request. Slots are never freed, only reused under a new key, so a late wake from another thread reads
  * valid memory, sees another key and does nothing. */
 struct event;
+struct order;
 struct turnout_filter {
   void *envoy;
   void *scheduler;
@@ -33,6 +34,11 @@ struct turnout_filter {
   answer *answers;
   struct event *first_event, *last_event;
   turnout_filter *next_ready, *previous_ready;
+  struct order *first_order, *last_order;
+  turnout_filter *next_owing;
+  uint64_t *road; /* Envoy's number of each upstream stream; ours is the place, counted from 1 */
+  size_t roads, road_room;
+  uint64_t opening; /* ours of the stream that is being opened */
   turnout_filter *next_free;
 };
 
@@ -59,6 +65,17 @@ void note_reset(turnout_filter *filter, uint64_t stream);
 void tell_pending(turnout_filter *filter);
 void forget_pending(turnout_filter *filter);
 void tell_cohort(void);
+
+/* orders.c: what Python asks for is kept while a cohort is told, and carried out after */
+void orders_collect(void);
+void orders_carry_out(void);
+
+/* roads.c */
+uint64_t road_new(turnout_filter *filter);
+void road_learn(turnout_filter *filter, uint64_t stream, uint64_t real);
+bool road_real(const turnout_filter *filter, uint64_t stream, uint64_t *real);
+uint64_t road_of(turnout_filter *filter, uint64_t real);
+void roads_forget(turnout_filter *filter);
 
 /* filter.c: tells Python of the whole request */
 void ask(turnout_filter *filter);

@@ -150,6 +150,7 @@ HOOK(void, http_filter_http_stream_headers)(void *envoy, const void *filter, uin
   (void)envoy;
   turnout_filter *f = (turnout_filter *)filter;
   if (f->ended) return;
+  stream = road_of(f, stream);
   turnout_head head = read_head(headers, count);
   if (end || is_event_stream(&head) || !answer_begin(f, stream, &head)) note_head(f, stream, &head, end);
 }
@@ -167,6 +168,7 @@ HOOK(void, http_filter_http_stream_data)(void *envoy, const void *filter, uint64
   (void)envoy;
   turnout_filter *f = (turnout_filter *)filter;
   if (f->ended) return;
+  stream = road_of(f, stream);
   answer *whole = answer_of(f, stream);
   if (whole && answer_append(whole, chunks, count)) {
     if (end) note_answer(f, stream);
@@ -181,6 +183,7 @@ HOOK(void, http_filter_http_stream_trailers)(void *envoy, const void *filter, ui
   (void)envoy, (void)trailers, (void)count;
   turnout_filter *f = (turnout_filter *)filter;
   if (f->ended) return;
+  stream = road_of(f, stream);
   answer *whole = answer_of(f, stream);
   if (whole)
     note_answer(f, stream);
@@ -197,6 +200,7 @@ HOOK(void, http_filter_http_stream_reset)(void *envoy, const void *filter, uint6
   (void)envoy, (void)reason;
   turnout_filter *f = (turnout_filter *)filter;
   if (f->ended) return;
+  stream = road_of(f, stream);
   answer *whole = answer_of(f, stream);
   if (whole) stop_collecting(f, whole);
   note_reset(f, stream);

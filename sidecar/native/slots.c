@@ -31,6 +31,7 @@ void slot_wakeable(turnout_filter *filter) {
 void slot_free(turnout_filter *filter) {
   forget_pending(filter);
   answer_drop_all(filter);
+  roads_forget(filter);
   pthread_mutex_lock(&lock);
   if (filter->scheduler) ENVOY(http_filter_scheduler_delete)(filter->scheduler);
   filter->scheduler = NULL;

@@ -92,8 +92,10 @@ def test_a_header_value_with_a_line_break_becomes_no_second_header(double: Envoy
     assert "set-cookie" not in answer.headers
 
 
-def test_a_cluster_that_does_not_exist_is_a_failure_to_start(double: Envoy) -> None:
-    assert httpx.post(url(double), headers={"x-mode": "start:nowhere"}).json() == {"failure": "NoCluster"}
+def test_a_cluster_that_does_not_exist_is_told_like_one_that_cannot_be_reached(double: Envoy) -> None:
+    told = httpx.post(url(double), headers={"x-mode": "start:nowhere"}).json()
+    assert (told["status"], told["genuine"]) == (503, False)
+    assert "no healthy upstream" in told["detail"], "surely nothing was sent"
 
 
 def test_a_refused_connection_is_an_answer_that_is_not_genuine_and_tells_why(
