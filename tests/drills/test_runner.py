@@ -14,6 +14,7 @@ import yaml
 from turnout_operator.compiler import compile as compile_snapshot
 from turnout_operator.handlers.cache import Cache
 from turnout_operator.handlers.drill_runner import DrillRunner, RouteInService
+from turnout_operator.handlers.drill_sidecars import Rehearsing
 from turnout_operator.ir import Accepted, CompiledRoute
 from turnout_operator.kube.client import Client, Conflict, connect
 from turnout_operator.kube.events import Recorder
@@ -553,3 +554,12 @@ def test_a_missed_time_is_said_once_and_not_caught_up(bed: Bed) -> None:
     assert len(missed) == 1
     assert missed[0]["count"] == 1
     assert "startingDeadline" in missed[0]["message"]
+
+
+def test_sidecars_that_are_gone_are_not_remembered_for_ever() -> None:
+    known = Rehearsing()
+    for number in range(5_000):
+        sidecar = ScriptedSidecar("support", f"pod-{number}", lambda: 0)
+        known.heard(sidecar.identity, sidecar.report(), number * 1_000)
+    assert len(known._sidecars) <= 256
+    assert len(known.living("support", 4_999_000)) == 11

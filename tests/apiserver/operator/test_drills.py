@@ -388,6 +388,7 @@ def test_a_sidecar_that_is_broken_on_purpose_fails_the_drill(
         assert status["verdict"] == "Failed", json.dumps(status, indent=1)
         assert next(c["reason"] for c in status["conditions"] if c["type"] == "Failed") == reason
         assert words in status["failStep"]
+        assert turnout(world.installed, "show", name, "-n", namespace).returncode == 1
     finally:
         sidecar.process.terminate(10)
 

@@ -71,6 +71,7 @@ class Rehearsing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sidecars: dict[str, Sidecar] = {}
+        self._crowd = 64
         self._running: dict[Key, Running] = {}
         self._foreign: dict[Key, frozenset[str]] = {}
 
@@ -91,6 +92,9 @@ class Rehearsing:
                     policy_version=report.policy_version,
                     seen=now,
                 )
+            if len(self._sidecars) > self._crowd:  # pods come and go, and nobody may ask for the living for months
+                self._bury(now)
+                self._crowd = 2 * len(self._sidecars) + 64
             told = {evidence.run: evidence for evidence in report.drills}
             drills = [d for d in self._running.values() if d.uid in told and identity.key in d.identities]
             for drill in drills:
@@ -116,9 +120,12 @@ class Rehearsing:
     def living(self, namespace: str, now: int) -> tuple[Sidecar, ...]:
         """The namespace's sidecars, by name."""
         with self._lock:
-            for epoch in [e for e, s in self._sidecars.items() if now - s.seen > LIVING]:
-                del self._sidecars[epoch]
+            self._bury(now)
             return tuple(sorted((s for s in self._sidecars.values() if s.namespace == namespace), key=lambda s: s.name))
+
+    def _bury(self, now: int) -> None:
+        for epoch in [e for e, s in self._sidecars.items() if now - s.seen > LIVING]:
+            del self._sidecars[epoch]
 
     # From reconciles
 
