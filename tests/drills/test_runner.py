@@ -357,6 +357,11 @@ def test_an_outage_during_the_drill_is_inconclusive(bed: Bed) -> None:
             "NotSupported",
             "nobody is no candidate",
         ),
+        (
+            {"faults": [{"type": "Unavailable", "candidates": [{"name": "local"}]}]},
+            "NotRehearsable",
+            "no probe would meet Unavailable there: its way is small:ok",
+        ),
         ({"routeRef": {"name": "missing"}}, "RouteNotFound", "there is no LLMRoute missing"),
         ({"mode": "Preview"}, "Previewed", "would inject Unavailable"),
     ],
@@ -529,6 +534,18 @@ def test_history_limits_take_old_drills_with_their_reports_and_leave_the_newest_
     assert {d.drill for d in bed.runner.rehearsal(bed.namespace, ROUTE).passed} == {names[-1]}
 
 
+def test_a_drill_at_other_candidates_proves_another_way(bed: Bed) -> None:
+    def nobody_answers(probe: Probe, faulted: bool) -> ProbeAnswer:
+        refused = {"x-turnout-degraded": "Unavailable", "x-turnout-step": "respond"}
+        path = {"x-turnout-path": "small:Unavailable,local:Unavailable,respond:503"}
+        return ProbeAnswer(status=503, headers=refused | path, body=SIGNAL) if faulted else honest(probe, faulted)
+
+    bed.sidecar("pod-1", answers=nobody_answers)
+    both = [{"type": "Unavailable", "candidates": [{"name": "small"}, {"name": "local"}]}]
+    assert bed.run(bed.drill(faults=both))["verdict"] == "Passed"
+    assert bed.runner.rehearsal(bed.namespace, ROUTE).passed == ()
+
+
 def test_an_edit_of_the_way_makes_an_older_drill_worthless_and_an_edit_of_money_does_not(bed: Bed) -> None:
     bed.sidecar("pod-1")
     assert bed.run(bed.drill())["verdict"] == "Passed"
@@ -538,9 +555,10 @@ def test_an_edit_of_the_way_makes_an_older_drill_worthless_and_an_edit_of_money_
 
     assert proved() == {"Unavailable"}
     before = bed.route
+    other = msgspec.structs.replace(before.policy.attempts, max=1)
     bed.route = msgspec.structs.replace(before, policy=msgspec.structs.replace(before.policy, limits=()))
     assert proved() == {"Unavailable"}
-    for change in ({"order": ("local", "small")}, {"degradation": ()}, {"candidates": before.policy.candidates[:1]}):
+    for change in ({"order": ("local", "small")}, {"degradation": ()}, {"attempts": other}):
         bed.route = msgspec.structs.replace(before, policy=msgspec.structs.replace(before.policy, **change))
         assert proved() == set()
 

@@ -156,6 +156,8 @@ class DrillReason(StrEnum):
     NOT_RECOVERED = "NotRecovered"
     COST_EXCEEDED = "CostExceeded"
     NOT_SUPPORTED = "NotSupported"
+    NOT_REHEARSABLE = "NotRehearsable"
+    """No probe would meet the fault where the drill wants it."""
     DEGRADATION_ACTIVE = "DegradationActive"
     """The route is degraded already: an incident is no time for a rehearsal."""
     ANOTHER_DRILL = "AnotherDrill"

@@ -40,6 +40,11 @@ class Expected:
     cost: NanoUSD
     """The most one request may cost."""
 
+    @property
+    def meets_fault(self) -> bool:
+        """Whether a probe would meet the fault at all."""
+        return any(entry.partition(":")[2] == self.fault for entry in self.path)
+
 
 def expect(route: CompiledRoute, fault: FaultClass, candidates: Sequence[str]) -> Expected:
     """The route's way under the fault at these candidates, or at the probe's first choice where none is named.

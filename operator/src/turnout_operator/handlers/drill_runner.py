@@ -142,7 +142,7 @@ class DrillRunner:
     def rehearsal(self, namespace: str, route: str) -> Rehearsal:
         """What the drills of a route have shown, for its status."""
         compiled = self._in_service(namespace, route).compiled
-        current = proof.digests(compiled.policy) if compiled is not None else {}
+        current = proof.digests(compiled) if compiled is not None else {}
         return self._scheduler.rehearsal(namespace, route, current)
 
     # Steps
@@ -183,6 +183,12 @@ class DrillRunner:
             )
         except ValueError as e:
             return self._ended(body, _without_evidence(Verdict.ERROR, DrillReason.INTERNAL_ERROR, str(e)))
+        if not expected.meets_fault:
+            words = (
+                f"no probe would meet {expected.fault} there: its way is {' -> '.join(expected.path)}; name {expected.control} "
+                "among the fault's candidates, or none"
+            )
+            return self._ended(body, _without_evidence(Verdict.SKIPPED, DrillReason.NOT_REHEARSABLE, words))
         if drill.spec.mode is DrillMode.PREVIEW:
             words = (
                 f"would inject {expected.fault} at {_some(sidecars)} sidecars; expected: {' -> '.join(expected.path)}"
@@ -208,7 +214,7 @@ class DrillRunner:
             self._wait(body, f"drill {busy} is under way on a pool of this route", now)
             return _WAIT
         try:
-            proves = proof.digest(route.policy, FaultClass(expected.fault))
+            proves = proof.digest(route.policy, expected)
             self._write(body, status.injecting(body, expected, proves, len(running.run.participants), now, ends))
         except BaseException:
             # Stored or not, nothing was ordered. If it was, the next look finds a phase that this life does not drive, and reverts.
