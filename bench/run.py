@@ -33,6 +33,9 @@ class Result:
     plain_turnout: float
     stream_bare: float
     stream_turnout: float
+    plain: float
+    """Of bare Envoy's rate: the median over rounds, each compared with the measurement just before it."""
+    stream: float
     first_token_bare_ms: float
     first_token_turnout_ms: float
     added_first_token_ms: float
@@ -40,14 +43,6 @@ class Result:
     resident_mb: float
     cpu_us: dict[str, float]
     """Of the proxy's process for one request: steadier than rates where the machine has other work."""
-
-    @property
-    def plain(self) -> float:
-        return self.plain_turnout / self.plain_bare
-
-    @property
-    def stream(self) -> float:
-        return self.stream_turnout / self.stream_bare
 
 
 def main() -> int:
@@ -79,8 +74,8 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.run", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts")
-    parser.add_argument("--seconds", type=float, default=3, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; the median counts")
+    parser.add_argument("--seconds", type=float, default=2, help="of one measurement")
     parser.add_argument("--gate", action="store_true", help="exit with 1 when a ratio is below its goal")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--install", action="store_true", help="as root on Debian: install wrk and nginx-light first")
@@ -141,6 +136,8 @@ def _measure(pure: Proxy, ours: Proxy, cores: Cores, rounds: int, seconds: float
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return Result(
         **medians,
+        plain=_ratio(rates["plain_turnout"], rates["plain_bare"]),
+        stream=_ratio(rates["stream_turnout"], rates["stream_bare"]),
         first_token_bare_ms=statistics.median(first_bare),
         first_token_turnout_ms=statistics.median(first_ours),
         added_first_token_ms=statistics.median(b - a for a, b in zip(first_bare, first_ours, strict=True)),
@@ -148,6 +145,10 @@ def _measure(pure: Proxy, ours: Proxy, cores: Cores, rounds: int, seconds: float
         resident_mb=_resident_mb(ours.process),
         cpu_us={name: statistics.median(values) for name, values in cpu.items()},
     )
+
+
+def _ratio(ours: list[float], bare: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ours, bare, strict=True))
 
 
 def _resident_mb(process: int) -> float:

@@ -125,7 +125,3 @@ int turnout_count(void *config, size_t id, turnout_bytes *labels, size_t count, 
 int turnout_gauge(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value) {
   return ENVOY(bootstrap_extension_config_set_gauge)(config, id, (bytes *)labels, count, value);
 }
-
-int turnout_observe(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value) {
-  return ENVOY(bootstrap_extension_config_record_histogram_value)(config, id, (bytes *)labels, count, value);
-}

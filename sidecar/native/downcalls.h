@@ -22,7 +22,8 @@ void turnout_shutdown_done(void);
 int64_t turnout_define(void *config, int kind, const char *name, size_t name_size, turnout_bytes *labels, size_t count);
 int turnout_count(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t by);
 int turnout_gauge(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value);
-int turnout_observe(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value);
+/* On the worker. The labels' array must live as long as the process. */
+void turnout_observe(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value);
 
 void turnout_log(int level, const char *words, size_t size);
 

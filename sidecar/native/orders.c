@@ -98,6 +98,38 @@ static void carry_out(turnout_filter *f, const struct order *o) {
   if (o->kind == DATA) ENVOY(http_send_response_data)(f->envoy, o->body, o->end);
 }
 
+/* ---- values for histograms ---- */
+
+#define MOST_VALUES 512
+
+static struct {
+  void *config;
+  size_t id;
+  bytes *labels; /* Python keeps the arrays of all label sets for the life of the process */
+  size_t count;
+  uint64_t value;
+} values[MOST_VALUES];
+static size_t value_count;
+
+static void hand_over_values(void) {
+  for (size_t i = 0; i < value_count; i++)
+    ENVOY(bootstrap_extension_config_record_histogram_value)
+    (values[i].config, values[i].id, values[i].labels, values[i].count, values[i].value);
+  value_count = 0;
+}
+
+void turnout_observe(void *config, size_t id, turnout_bytes *labels, size_t count, uint64_t value) {
+  if (!collecting || value_count == MOST_VALUES) {
+    ENVOY(bootstrap_extension_config_record_histogram_value)(config, id, (bytes *)labels, count, value);
+    return;
+  }
+  values[value_count].config = config;
+  values[value_count].id = id;
+  values[value_count].labels = (bytes *)labels;
+  values[value_count].count = count;
+  values[value_count++].value = value;
+}
+
 /* ---- keeping ---- */
 
 static void owe(turnout_filter *f, struct order *o) {
@@ -141,6 +173,7 @@ void orders_collect(void) { collecting = true; }
 
 void orders_carry_out(void) {
   collecting = false;
+  hand_over_values();
   while (first_owing) {
     turnout_filter *f = first_owing;
     first_owing = f->next_owing;
