@@ -131,6 +131,7 @@ class Leader:
 
     async def stop(self) -> None:
         """Sidecars go on with what they have."""
+        self._drills.resign()
         if self._tidy is not None:
             self._tidy.cancel()
         await self._server.stop(0.5)
