@@ -5,12 +5,14 @@ The product has no switch for this. A gatekeeper in front of the API server kill
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 
+import httpx
 import pytest
 import yaml
 
@@ -120,6 +122,37 @@ def _await_service(traffic: Traffic) -> None:
         what="answers after the operator's return",
         within=PATIENCE,
     )
+
+
+def test_a_sidecar_serves_although_its_volume_holds_the_lives_of_another_pod(world: World) -> None:
+    """Such as a claim that a new pod takes over: those leases are another's to give back, its own work must not wait for them."""
+    installation, traffic = world.bed.installation, world.traffic
+    traffic.pause()
+    dead = installation.sidecar(ROUTES, "app-dead")
+    heir = Sidecar(installation, ROUTES, "app-heir")
+    try:
+        _await_answer(dead, "of-the-dead")
+        dead.process.kill()
+        (heir.folder / "epochs").mkdir(mode=0o700)
+        for record in (dead.folder / "epochs").iterdir():
+            shutil.copy(record, heir.folder / "epochs")
+        heir.start()
+        _await_answer(heir, "of-the-heir")
+    except waiting.NeverHappenedError as e:
+        pytest.fail(f"{e}\n{heir.process.log_tail()}\n{world.operator.process.log_tail()}", pytrace=False)
+    finally:
+        heir.process.terminate(10)
+        dead.process.terminate(10)
+
+
+def _await_answer(sidecar: Sidecar, tenant: str) -> None:
+    body = {"model": "watched", "messages": [{"role": "user", "content": "x"}], "user": f"watched.{tenant}"}
+
+    def answered() -> bool:
+        answer = httpx.post(f"{sidecar.url}/chat/completions", json=body, headers={"x-tenant-id": tenant}, timeout=60)
+        return answer.status_code == 200
+
+    waiting.until(answered, what=f"{sidecar.name} to answer {tenant}", within=PATIENCE)
 
 
 def _bills(bed: Bed) -> dict[str, int]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 TURN = 1
 NEED = 2
 FLUSH_MS = 200
+_FORBIDDEN = 403
+_FOREIGN = b'"foreign_epoch"'
 FINAL_MS = 2_000
 """How long the last report may take. After it the record on the volume speaks for this life."""
 
@@ -202,6 +204,13 @@ class Control:
         return self._dial(self.settings.self_cluster, head, body, timeout) if self.settings.self_cluster else None
 
     def _read(self, status: int, body: bytes) -> Answer | None:
+        if status == _FORBIDDEN and self._previous and _FOREIGN in body:
+            log(
+                Level.WARN,
+                f"the records in {self.settings.epoch_dir} are of lives of another pod, and only that pod may give back what they had "
+                "leased: it counts as spent until its windows end; give each pod a volume of its own",
+            )
+            self._previous = ()  # else no report of this life would ever be taken
         if status != 200:
             return None
         try:
