@@ -1,4 +1,4 @@
-"""A timer wheel of 20 ms ticks: arming is putting into a set, and nothing wakes for a request that ends before its deadline.
+"""A timer wheel of 20 ms ticks: arming is a list append, and nothing wakes for a request that ends before its deadline.
 
 The worker arms, Envoy's main thread turns. A heap with a condition variable cost a third of the throughput, because its thread woke
 for every request. An alarm that moves on (a stall deadline does with each chunk) stays where it lies and is looked at when its tick
@@ -13,6 +13,10 @@ from turnout_sidecar.policy.units import Millis
 TICK = 20
 """Milliseconds; an alarm comes up to so much late, never early."""
 
+HORIZON = 50
+"""Ticks. What is due later is looked at by then and put further on: at thousands of requests a second, those that have ended would
+else lie in the wheel until deadlines far behind them."""
+
 
 class Alarmed(Protocol):
     due: Millis | None
@@ -26,7 +30,7 @@ class Wheel:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._slots: dict[int, set[Alarmed]] = {}
+        self._slots: dict[int, list[Alarmed]] = {}
         self._position = 0
         self._asleep = True
 
@@ -43,29 +47,17 @@ class Wheel:
         return asleep
 
     def disarm(self, one: Alarmed) -> None:
-        """It rings no more, and the wheel holds it no longer: at thousands of requests a second, deadlines lie far behind."""
+        """It rings no more. The wheel lets go of it when its tick comes, which `HORIZON` keeps near."""
         one.due = None
-        slot = one.slot
-        if slot is None:
-            return
-        with self._lock:
-            lying = self._slots.get(slot)
-            if lying is not None:
-                lying.discard(one)
-                if not lying:
-                    del self._slots[slot]
-            one.slot = None
 
     def _put(self, one: Alarmed, slot: int) -> None:
-        if one.slot is not None and (before := self._slots.get(one.slot)) is not None:
-            before.discard(one)
-        slot = max(slot, self._position + 1)
+        slot = min(max(slot, self._position + 1), self._position + HORIZON)
         one.slot = slot
         lying = self._slots.get(slot)
         if lying is None:
-            self._slots[slot] = {one}
+            self._slots[slot] = [one]
         else:
-            lying.add(one)
+            lying.append(one)
 
     def turn(self, now: Millis) -> list[Alarmed]:
         """Those whose alarm rings. They are out of the wheel then; who was armed for later meanwhile is put back."""
@@ -74,7 +66,8 @@ class Wheel:
         with self._lock:
             for slot in sorted(s for s in self._slots if s <= to):
                 for one in self._slots.pop(slot):
-                    self._look(one, now, ringing)
+                    if one.slot == slot:  # else it was armed for an earlier tick since
+                        self._look(one, now, ringing)
             self._position = max(self._position, to)
         return ringing
 
