@@ -10,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from turnout_operator.quota.http import MAX_BODY
 from turnout_sidecar.core import wal
 from turnout_sidecar.core.budget import Book, Hold
-from turnout_sidecar.policy.report import EPOCH_MAX, AccountReport, Grant
+from turnout_sidecar.policy.report import (
+    ACCOUNT_MAX,
+    EPOCH_MAX,
+    WIRE,
+    AccountReport,
+    EpochReport,
+    Grant,
+    Report,
+    encode_report,
+)
 from turnout_sidecar.policy.units import Millis, NanoUSD
 
 ACCOUNT = "shop/route:chat/day/-"
@@ -95,6 +105,43 @@ def test_a_life_has_a_name_that_fits_whatever_its_host_is_called(tmp_path: Path,
     assert epoch.endswith(life)
     assert re.fullmatch(r"[A-Za-z0-9-]+", epoch)
     wal.WriteAheadRecord.open(tmp_path, epoch).close()
+
+
+def life(epoch: str, accounts: int) -> EpochReport:
+    line = AccountReport(
+        account="a",
+        window="w",
+        granted=NanoUSD(1),
+        spent=NanoUSD(1),
+        held=NanoUSD(0),
+        returned=NanoUSD(0),
+        wants=NanoUSD(0),
+    )
+    return EpochReport(epoch=epoch, accounts=(line,) * accounts, final=True)
+
+
+def test_a_huge_life_is_told_alone_and_the_others_wait_for_their_turn() -> None:
+    small = tuple(life(f"small-{n}", 10) for n in range(20))
+    huge = tuple(life(f"huge-{n}", 60_000) for n in range(2))
+    assert wal.portion(small) == small
+    assert wal.portion((*huge, *small)) == huge[:1]
+    assert wal.portion((*small, *huge)) == small
+    assert wal.portion(()) == ()
+
+
+def test_the_fullest_record_fits_into_a_report() -> None:
+    line = AccountReport(
+        account="x" * ACCOUNT_MAX,
+        window=WINDOW,
+        granted=NanoUSD(10**12),
+        spent=NanoUSD(10**12),
+        held=NanoUSD(0),
+        returned=NanoUSD(10**12),
+        wants=NanoUSD(0),
+    )
+    full = EpochReport(epoch="e" * EPOCH_MAX, accounts=(line,) * wal.MOST_SLOTS, final=True)
+    now = EpochReport(epoch="n" * EPOCH_MAX, accounts=(line,) * 8_192)
+    assert len(encode_report(Report(wire=WIRE, sequence=1, epoch=now, previous=(full,)))) < MAX_BODY
 
 
 def test_a_record_survives_sigkill(tmp_path: Path) -> None:

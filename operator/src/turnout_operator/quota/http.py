@@ -18,8 +18,9 @@ from turnout_sidecar.policy import report as wire
 
 log = structlog.get_logger(__name__)
 PATH = "/v1/report"
-MAX_BODY = 16 * 1024 * 1024
-"""A final report of twenty thousand accounts with the longest names."""
+MAX_BODY = 64 * 1024 * 1024
+"""The end of a life whose record is full, 65,536 accounts with the longest names, and the report that brings it. A smaller bound would
+refuse each report of a sidecar that has such a life behind it, and so its every lease."""
 _SHUTDOWN_SECONDS = 5.0
 
 

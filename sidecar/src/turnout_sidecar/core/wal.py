@@ -33,11 +33,12 @@ _KEY = struct.Struct("<HI")
 _SLOT = 640
 _FIRST = _SLOT  # the header has a slot's room to itself
 _SLOTS = 256
-_MOST_SLOTS = 65_536
+MOST_SLOTS = 65_536
 _KEY_AT = _COUNTERS.size
 _NAME_AT = _KEY_AT + _KEY.size
 _NAME_MAX = _SLOT - _NAME_AT
 _MASK = 2**64 - 1
+_LINES = 4_096
 _NOT_IN_EPOCHS = re.compile(r"[^A-Za-z0-9-]")
 
 
@@ -135,7 +136,7 @@ class WriteAheadRecord:
 
     def _grow(self) -> bool:
         slots = 2 * self._slots
-        if slots > _MOST_SLOTS:
+        if slots > MOST_SLOTS:
             return False
         try:
             os.posix_fallocate(self._file, 0, _FIRST + slots * _SLOT)
@@ -172,6 +173,18 @@ def replay(directory: Path) -> Replay:
             unreadable.append(f"{path}: damaged or without room; leases that it does not show count as spent")
         epochs.append(report)
     return Replay(tuple(epochs), tuple(unreadable))
+
+
+def portion(epochs: tuple[EpochReport, ...]) -> tuple[EpochReport, ...]:
+    """As many of these lives as one report takes: all of the usual ones, a huge one alone. The others follow when it is closed."""
+    found: list[EpochReport] = []
+    lines = 0
+    for epoch in epochs:
+        lines += len(epoch.accounts)
+        if found and lines > _LINES:
+            break
+        found.append(epoch)
+    return tuple(found)
 
 
 def forget(directory: Path, epochs: Iterable[str]) -> None:

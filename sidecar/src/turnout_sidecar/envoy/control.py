@@ -182,7 +182,7 @@ class Control:
 
     def _send(self, report: Report, timeout: int) -> int | None:
         """The call's id; None where it could not even be started."""
-        body = encode_report(msgspec.structs.replace(report, previous=self._previous))
+        body = encode_report(msgspec.structs.replace(report, previous=wal.portion(self._previous)))
         head = (
             (b":method", b"POST"),
             (b":path", b"/v1/report"),
