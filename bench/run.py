@@ -59,11 +59,7 @@ def main() -> int:
     facts = _facts(cores, source.name)
     print(_table(result, facts))
     if asked.json:
-        document = {
-            "facts": facts,
-            "result": asdict(result),
-            "ratios": {"plain": result.plain, "stream": result.stream},
-        }
+        document = {"facts": facts, "result": asdict(result)}
         asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_text(json.dumps(document, indent=2) + "\n")
     misses = _misses(result)
