@@ -107,6 +107,30 @@ def test_a_life_has_a_name_that_fits_whatever_its_host_is_called(tmp_path: Path,
     wal.WriteAheadRecord.open(tmp_path, epoch).close()
 
 
+_LOOKER = """
+import sys
+from pathlib import Path
+from turnout_sidecar.core import wal
+print("ready", flush=True)
+found = 0
+while not (Path(sys.argv[1]) / "enough").exists():
+    replayed = wal.replay(Path(sys.argv[1]))
+    found += len(replayed.epochs) + len(replayed.unreadable)
+print(found)
+"""
+
+
+def test_a_life_that_begins_beside_another_is_never_taken_for_dead(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", _LOOKER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as looker:
+        assert looker.stdout is not None
+        assert looker.stdout.readline() == "ready\n"
+        records = [wal.WriteAheadRecord.open(tmp_path, f"life-{n}") for n in range(300)]
+        (tmp_path / "enough").touch()
+        assert looker.stdout.read() == "0\n"
+    for record in records:
+        record.close()
+
+
 def life(epoch: str, accounts: int) -> EpochReport:
     line = AccountReport(
         account="a",

@@ -11,6 +11,7 @@ Rules
 A slot: granted, spent, held, returned, check; then the key's length and CRC, then the key (account, NUL, window).
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -26,6 +27,7 @@ from turnout_sidecar.policy.units import NanoUSD
 
 _MAGIC = b"TURNOUT1"
 _SUFFIX = ".epoch"
+_FRESH = ".fresh"
 _HEADER = struct.Struct("<8sIB")  # magic, slots, state
 _COMPLETE, _NO_ROOM, _FORGOTTEN = 1, 0, 2
 _COUNTERS = struct.Struct("<qqqqQ")
@@ -77,19 +79,23 @@ class WriteAheadRecord:
     def open(cls, directory: Path, epoch: str) -> "WriteAheadRecord":
         """Raises `RecordUnavailable`."""
         assert 0 < len(epoch) <= EPOCH_MAX, "an epoch names a file"
-        path = directory / f"{epoch}{_SUFFIX}"
+        path, fresh = directory / f"{epoch}{_SUFFIX}", directory / f"{epoch}{_FRESH}"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as e:
             raise RecordUnavailable(_words(directory, e)) from e
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(descriptor, 0, _FIRST + _SLOTS * _SLOT)
-            return cls(path, descriptor)
+            record = cls(path, descriptor)
+            fresh.rename(path)  # only now can it be found: a record without its lock would be taken for a dead life's
         except OSError as e:
             os.close(descriptor)
-            path.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
             raise RecordUnavailable(_words(directory, e)) from e
+        return record
 
     def slot(self, account: str, window: str) -> int:
         """A place for this lease; -1 where there is none, and then the whole record no longer claims to be complete."""
