@@ -1,10 +1,12 @@
 """The bootstrap as Envoy itself judges it, and the way to the sidecar's own listener."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -13,6 +15,9 @@ from turnout_sidecar.envoy import bootstrap, build, launcher
 from turnout_sidecar.envoy.settings import Settings, decode
 from turnout_testing import waiting
 from turnout_testing.envoy import Envoy, cluster
+
+if TYPE_CHECKING:
+    from .conftest import Bed, Envoys, Upstream
 
 DOUBLE = str(Path(__file__).parent / "double")
 NODE = bootstrap.Node(id="pod-1", namespace="shop", version="0.1.0")
@@ -35,7 +40,7 @@ def whole(place: Path, *, tls: bool, host: str, admin: bootstrap.Admin) -> dict[
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "turnout.turnout.svc"])
-def test_envoy_finds_nothing_wrong_with_it(envoys, tmp_path: Path, tls: bool, host: str) -> None:
+def test_envoy_finds_nothing_wrong_with_it(envoys: Envoys, tmp_path: Path, tls: bool, host: str) -> None:
     admin = bootstrap.Admin(path=str(tmp_path / "a"))
     file = tmp_path / "bootstrap.json"
     file.write_bytes(bootstrap.encode(whole(tmp_path, tls=tls, host=host, admin=admin)))
@@ -72,7 +77,7 @@ def test_the_engine_reads_what_the_bootstrap_says(tmp_path: Path) -> None:
     assert settings.epoch_dir == str(tmp_path)
 
 
-def test_a_setting_that_is_not_known_is_refused(envoys, bed, tmp_path: Path) -> None:
+def test_a_setting_that_is_not_known_is_refused(envoys: Envoys, bed: Bed, tmp_path: Path) -> None:
     document = bed.bootstrap()
     extension = document["bootstrap_extensions"][1]["typed_config"]["extension_config"]
     extension["value"] = '{"report_every": 5}'
@@ -81,7 +86,9 @@ def test_a_setting_that_is_not_known_is_refused(envoys, bed, tmp_path: Path) -> 
     assert "report_every" in envoy.log()
 
 
-def test_a_call_of_the_main_thread_reaches_the_sidecars_own_listener(envoys, bed, upstream, tmp_path: Path) -> None:
+def test_a_call_of_the_main_thread_reaches_the_sidecars_own_listener(
+    envoys: Envoys, bed: Bed, upstream: Upstream, tmp_path: Path
+) -> None:
     """As a drill's probes do: through the static socket to the internal listener on the worker."""
     static = whole(tmp_path, tls=False, host="127.0.0.1", admin=bootstrap.Admin())["static_resources"]
     settings = Settings(report_cluster=bootstrap.SELF, report_interval_ms=100, drain_ms=0)
