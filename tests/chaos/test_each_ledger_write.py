@@ -27,7 +27,7 @@ pytestmark = pytest.mark.apiserver
 
 LIMIT, TENANT_LIMIT = "0.08", "0.004"
 ROUTE = f"{ROUTES}/route:watched/all/-"
-FIRST_WRITES = 4
+FIRST_WRITES = 3
 NEW_TENANTS = 5
 """Each round brings some: who is seen for the first time needs a grant, and so a write."""
 
