@@ -37,7 +37,7 @@ golden: setup ## Rewrite golden files and generated files; review the diff like 
 	git --no-pager diff --stat
 
 bench: setup ## Requests per second, streams and added time to first token, as ratios to bare Envoy in one run
-	$(python) -m bench.run
+	$(python) -m bench.run $$([ "$$(id -u)" = 0 ] && echo --install)
 
 demo: setup testbed ## The main job: operator, two sidecars, real trace, an outage, a budget that runs out, a drill
 	@$(python) -m demo.run
