@@ -30,8 +30,9 @@ pytestmark = pytest.mark.apiserver
 
 TENANTS = ("acme", "a/b", "a%2Fb", "-")
 """Two of them look alike once they are encoded, and one is called what nobody is called."""
-LIMITS = {"chat": "0.40", "bulk": "0.05", "tenant": "0.15", "fast": "0.20", "calm": "0.15"}
-"""`calm` is asked only when the chaos is over: how much of a limit can be used is seen there."""
+LIMITS = {"chat": "0.40", "bulk": "0.05", "tenant": "0.15", "fast": "0.20", "left": "0.40", "calm": "0.15"}
+"""Two are asked only when the chaos is over, so that what it overcharges hides nothing: `left` by clients that leave, and of `calm` is seen how
+much of a limit can be used."""
 CALM = f"{ROUTES}/route:calm/all/-"
 FAULTS: list[tuple[float, list[dict[str, Any]]]] = [
     (0.03, [{"reset": {"at": "BeforeHead"}}]),
@@ -81,6 +82,7 @@ class Judge:
         accounts = {
             f"{ROUTES}/route:chat/all/-": nano["chat"],
             f"{ROUTES}/route:bulk/all/-": nano["bulk"],
+            f"{ROUTES}/route:left/all/-": nano["left"],
             CALM: nano["calm"],
             f"{POOLS}/pool:fast/all/-": nano["fast"],
         }
@@ -89,7 +91,7 @@ class Judge:
     def bills(self) -> dict[str, int]:
         """What the provider charged, by the account that has to pay."""
         bill = self.bed.sim.bill()
-        by_model = dict.fromkeys(("chat", "bulk", "calm"), 0)
+        by_model = dict.fromkeys(("chat", "bulk", "left", "calm"), 0)
         by_tenant = dict.fromkeys(TENANTS, 0)
         for line in bill.lines:
             model, _, tenant = line.tag.partition(".")
@@ -167,6 +169,12 @@ class World:
         goal = self.traffic.ended + requests
         waiting.until(lambda: self.traffic.ended >= goal, what=f"{requests} more requests to end", within=PATIENCE)
 
+    def rest(self) -> None:
+        """Nothing is asked any more, and nothing is being answered."""
+        self.traffic.pause()
+        waiting.until(lambda: self.traffic.quiet, what="the load to end", within=PATIENCE)
+        waiting.until(lambda: not self.bed.sim.state().in_flight, what="the provider to be left alone", within=PATIENCE)
+
     def leader(self) -> OperatorReplica:
         return waiting.until(lambda: self.bed.installation.leader, what="a leader", within=PATIENCE)
 
@@ -184,6 +192,7 @@ def world(bed: Bed, seed: int) -> Iterator[World]:
             "chat", ("fast", "deep"), [limit("all", "Route", LIMITS["chat"]), limit("each", "Tenant", LIMITS["tenant"])]
         ),
         route("bulk", ("fast",), [limit("all", "Route", LIMITS["bulk"])]),
+        route("left", ("deep",), [limit("all", "Route", LIMITS["left"])]),
         route("calm", ("deep",), [limit("all", "Route", LIMITS["calm"])]),
     )
     with Roads() as roads:
@@ -199,7 +208,7 @@ def world(bed: Bed, seed: int) -> Iterator[World]:
             return port
 
         first, second = (installation.sidecar(ROUTES, name, by_road=by_road(name)) for name in ways)
-        bed.await_programmed(2, "chat", "bulk", "calm")
+        bed.await_programmed(2, "chat", "bulk", "left", "calm")
         mix = Mix(models=("chat", "chat", "bulk"), tenants=TENANTS)
         traffic = Traffic([lambda: first.url, lambda: second.url], mix, seed=seed, workers=5)
         try:
@@ -317,14 +326,18 @@ def test_no_account_is_billed_above_its_limit_whoever_dies(
             blow(world)
             took.append(f"{blow.__name__} {time.monotonic() - began:.1f} s")
         bed.sim.set_script(None)
-        traffic.pause()
-        waiting.until(lambda: traffic.quiet, what="the load to end", within=PATIENCE)
+        world.rest()
         _books_agree(bed, judge.bills())
-        traffic.mix = traffic.mix._replace(models=("calm",), leaves_at_once=0, leaves_in_stream=0, two_answers=0)
+        everybody = traffic.mix
+        traffic.mix = everybody._replace(models=("left",), plain=0, stream=0, two_answers=0, leaves_in_stream=3)
+        traffic.resume()
+        world.served_meanwhile(60)
+        world.rest()
+        _books_agree(bed, judge.bills())
+        traffic.mix = everybody._replace(models=("calm",), leaves_at_once=0, leaves_in_stream=0, two_answers=0)
         traffic.resume()
         waiting.until(Exhaustion(traffic), what="the money to run out", within=PATIENCE)
-        traffic.pause()
-        waiting.until(lambda: traffic.quiet, what="the load to end", within=PATIENCE)
+        world.rest()
         bills = judge.bills()
         _books_agree(bed, bills)
     except waiting.NeverHappenedError as e:
