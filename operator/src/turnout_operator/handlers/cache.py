@@ -15,6 +15,8 @@ class Cache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
+        self._listings: list[tuple[str, set[tuple[str, str]]]] = []
+        """Of each listing under way, the kind and the keys that were heard of meanwhile."""
 
     def put(self, resource: Resource, body: Object) -> bool:
         """Keeps `body` unless a newer version is known. True when something but `status` changed."""
@@ -25,6 +27,7 @@ class Cache:
             if known is not None and _older(body, known):
                 return False
             kind[key] = _lean(body)
+            self._heard_of(resource, key)
         return known is None or _significant(known) != _significant(body)
 
     def wrote(self, resource: Resource, body: Object) -> None:
@@ -36,20 +39,46 @@ class Cache:
             known = kind.get(key)
             if known is not None and not _older(body, known) and _significant(known) == _significant(body):
                 kind[key] = _lean(body)
+                self._heard_of(resource, key)
 
     def drop(self, resource: Resource, namespace: str, name: str) -> bool:
         with self._lock:
+            self._heard_of(resource, (namespace, name))
             return self._objects.get(resource.kind, {}).pop((namespace, name), None) is not None
 
     def reset(self, resource: Resource, bodies: Iterable[Object]) -> bool:
-        """Replaces all objects of a kind by a fresh listing. True when that told us something new."""
-        fresh = {_key(b): _lean(b) for b in bodies}
+        """Replaces all objects of a kind by a fresh listing, which is read here. True when that told us something new.
+
+        What was heard of while the listing ran is left as it was heard: a page that was read before an object came would take
+        it away again, and with it a route out of service.
+        """
+        heard: set[tuple[str, str]] = set()
+        listing = (resource.kind, heard)
         with self._lock:
+            self._listings.append(listing)
+        try:
+            fresh = {_key(b): _lean(b) for b in bodies}
+        except BaseException:
+            with self._lock:
+                self._end(listing)
+            raise
+        with self._lock:
+            self._end(listing)
             known = self._objects.get(resource.kind, {})
-            self._objects[resource.kind] = {
-                k: known[k] if k in known and _older(b, known[k]) else b for k, b in fresh.items()
+            merged = {
+                k: known[k] if k in known and _older(b, known[k]) else b for k, b in fresh.items() if k not in heard
             }
-        return {k: _significant(b) for k, b in known.items()} != {k: _significant(b) for k, b in fresh.items()}
+            merged |= {k: known[k] for k in heard if k in known}
+            self._objects[resource.kind] = merged
+        return {k: _significant(b) for k, b in known.items()} != {k: _significant(b) for k, b in merged.items()}
+
+    def _end(self, listing: tuple[str, set[tuple[str, str]]]) -> None:
+        self._listings = [other for other in self._listings if other is not listing]
+
+    def _heard_of(self, resource: Resource, key: tuple[str, str]) -> None:
+        for kind, heard in self._listings:
+            if kind == resource.kind:
+                heard.add(key)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         with self._lock:
