@@ -131,6 +131,7 @@ class Leader:
 
     async def stop(self) -> None:
         """Sidecars go on with what they have."""
+        metrics.LEADER.set(0)
         self._drills.resign()
         if self._tidy is not None:
             self._tidy.cancel()
@@ -138,7 +139,6 @@ class Leader:
         if self._reports is not None:
             await self._reports.stop()
         await asyncio.to_thread(self._workers.end)
-        metrics.LEADER.set(0)
 
     def changed(self, resource: Resource, namespace: str, name: str) -> None:
         """A watch has seen something new."""

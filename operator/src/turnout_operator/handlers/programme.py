@@ -100,7 +100,8 @@ class Programme:
 
     def rotated(self) -> bool:
         """True when a Secret that a pool names is not what it was at the last run."""
-        return self._read_secrets() != self._facts
+        with self._lock:  # the reader serves one at a time
+            return self._read_secrets() != self._facts
 
     def _snapshot(self) -> Snapshot:
         manifests = [o for kind in (LLM_ROUTES, PROVIDER_POOLS, NAMESPACES) for o in self._cache.all(kind)]

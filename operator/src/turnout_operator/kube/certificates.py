@@ -39,7 +39,7 @@ def ensure(client: Client, *, namespace: str, service: str) -> ServingCertificat
     names = (f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local", service)
     while True:
         secret = client.find(SECRETS, namespace, SECRET)
-        if secret is not None and _fresh(secret, now):
+        if secret is not None and _fresh(secret, names, now):
             certificate = _serving(secret)
             break
         try:
@@ -54,9 +54,11 @@ def ensure(client: Client, *, namespace: str, service: str) -> ServingCertificat
     return certificate
 
 
-def _fresh(secret: Mapping[str, Any], now: datetime) -> bool:
+def _fresh(secret: Mapping[str, Any], names: tuple[str, ...], now: datetime) -> bool:
+    """Neither old nor for a Service of another name."""
     leaf = x509.load_pem_x509_certificate(_data(secret, "tls.crt"))
-    return leaf.not_valid_after_utc - now > _LEAF_LIFE / 3
+    holds = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    return leaf.not_valid_after_utc - now > _LEAF_LIFE / 3 and set(holds) == set(names)
 
 
 def _serving(secret: Mapping[str, Any]) -> ServingCertificate:

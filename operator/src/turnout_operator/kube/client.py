@@ -16,6 +16,7 @@ from turnout_operator.kube.resources import FIELD_MANAGER, Resource
 
 Object = dict[str, Any]
 _TIMEOUT = (5.0, 30.0)
+"""Seconds for connecting and for an answer."""
 _PAGE = 500
 
 
@@ -51,9 +52,14 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: 
 class Client:
     """Thread-safe. `configuration` comes from `connect`."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(self, configuration: client.Configuration, timeout: tuple[float, float] = _TIMEOUT) -> None:
         self._api = client.ApiClient(configuration)
+        self._timeout = timeout
         self.configuration = configuration
+
+    def with_timeout(self, seconds: float) -> "Client":
+        """The same server and rights on connections of its own, for a caller who must know sooner."""
+        return Client(self.configuration, (seconds, seconds))
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         return self._object("GET", resource.path(namespace, name))
@@ -156,7 +162,7 @@ class Client:
             auth_settings=["BearerToken"],
         )
         try:
-            response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
+            response = self._api.call_api(*request, _request_timeout=self._timeout)
             data = response.read()
         except (urllib3.exceptions.HTTPError, OSError, ssl.SSLError) as e:
             raise Unreachable(f"{method} {path}: {e}") from e

@@ -39,7 +39,8 @@ class Leadership:
     def __init__(
         self, client: Client, settings: LeaderSettings, *, on_lead: Callable[[], object], on_lost: Callable[[], object]
     ) -> None:
-        self._client = client
+        # A call that hangs longer than the deadline would keep us leading past it.
+        self._client = client.with_timeout(settings.retry_period)
         self._settings = settings
         self._on_lead = on_lead
         self._on_lost = on_lost
